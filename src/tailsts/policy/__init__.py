@@ -1,0 +1,1 @@
+"""Who may have what: trust policies, and the decision."""
