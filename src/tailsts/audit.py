@@ -1,0 +1,157 @@
+"""One event for each exchange, whatever its outcome, and its line in the log. Pure.
+
+What is never in it: a token, a part of one, its signature, a secret. Everything that a stranger can choose is cut to
+a bounded length and escaped, so that one event is one line.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import msgspec
+
+MAX_TEXT = 256
+MAX_NESTED = 512
+
+# The claims that name the workload for a person who reads the log: the registered ones (RFC 7519, 4.1), and those
+# by which the usual issuers tell one run from another.
+CHOSEN_CLAIMS = frozenset(
+    {
+        "aud",
+        "azp",
+        "exp",
+        "iat",
+        "jti",
+        "nbf",
+        # GitHub Actions
+        "actor",
+        "environment",
+        "event_name",
+        "job_workflow_ref",
+        "ref",
+        "repository",
+        "repository_id",
+        "run_attempt",
+        "run_id",
+        "workflow_ref",
+        # GitLab CI
+        "job_id",
+        "namespace_id",
+        "pipeline_id",
+        "project_id",
+        "project_path",
+        "ref_protected",
+        # Buildkite, HCP Terraform, Google
+        "email",
+        "organization_slug",
+        "pipeline_slug",
+        "terraform_run_id",
+        "terraform_workspace_id",
+        # Kubernetes
+        "kubernetes.io",
+    },
+)
+
+
+class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag="exchange"):
+    """What happened in one exchange; filled in as it goes on. Members that hold nothing are left out of its line.
+
+    `time` is that of the beginning, from `timestamp`. `outcome` is granted, rejected (not to be trusted), refused
+    (trusted, not allowed), malformed (no such request), unavailable, fault or aborted; `reason` is its code. `issuer`,
+    `subject` and `claims` are the token's own words and, unless `verified`, may be a lie. `token_sha256` is the
+    fingerprint of the minted token; `undelivered` is true if its caller is known to have left before it came. The
+    times of the stages are in milliseconds.
+    """
+
+    time: str
+    decision: str
+    generation: str
+    peer: str
+    user_agent: str
+    level: str = ""
+    outcome: str = ""
+    reason: str = ""
+    detail: str = ""
+    verified: bool = False
+    issuer: str = ""
+    subject: str = ""
+    claims: Mapping[str, object] = {}
+    policy: str = ""
+    requested_scopes: tuple[str, ...] = ()
+    granted_scopes: tuple[str, ...] = ()
+    token_sha256: str = ""
+    undelivered: bool = False
+    keys_ms: float = 0.0
+    verify_ms: float = 0.0
+    decide_ms: float = 0.0
+    mint_ms: float = 0.0
+
+    def tidy(self) -> None:
+        """Keep of the claims what the log keeps, and bring everything to its size. Once, when all is filled in."""
+        claims = self.claims
+        self.issuer = _text(claims.get("iss"))
+        self.subject = _text(claims.get("sub"))
+        self.claims = {name: _bounded(claims[name]) for name in claims if name in CHOSEN_CLAIMS}
+        self.user_agent = _cut(self.user_agent)
+        self.keys_ms = round(self.keys_ms, 3)
+        self.verify_ms = round(self.verify_ms, 3)
+        self.decide_ms = round(self.decide_ms, 3)
+        self.mint_ms = round(self.mint_ms, 3)
+
+
+def json_line(event: Event) -> bytes:
+    """Return the event as one line of JSON in ASCII, ended by a line feed."""
+    line = _ENCODER.encode(event)
+    if not line.isascii():
+        # Some readers take U+2028 and its like for the end of a line.
+        line = json.dumps(msgspec.to_builtins(event), separators=(",", ":")).encode()
+    return line + b"\n"
+
+
+def console_line(event: Event) -> bytes:
+    """Return the event as one line in ASCII, ended by a line feed: what people look for first, then all of it."""
+    headline = f"{event.time} [{event.level:<7}] {event.outcome} reason={event.reason}"
+    if event.policy:
+        headline += f" policy={_quoted(event.policy)}"
+    if event.subject:
+        headline += f" {'' if event.verified else 'unverified_'}subject={_quoted(event.subject)}"
+    return headline.encode() + b" " + json_line(event)
+
+
+def timestamp(seconds: float) -> str:
+    """Return the time as RFC 3339 in UTC with milliseconds."""
+    whole = int(seconds)
+    return f"{_date_and_time(whole)}.{int((seconds - whole) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _date_and_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _text(value: object) -> str:
+    return _cut(value) if isinstance(value, str) else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
+
+
+def _bounded(value: object) -> object:
+    if isinstance(value, str):
+        return _cut(value)
+    if isinstance(value, list | dict):
+        text = json.dumps(value, separators=(",", ":"))
+        return value if len(text) <= MAX_NESTED else _cut(text)
+    return value
+
+
+@lru_cache(maxsize=1024)
+def _quoted(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+
+
+_ENCODER = msgspec.json.Encoder()
+_PLAIN = re.compile(r"[!#-\[\]-~]+")

@@ -1,0 +1,115 @@
+"""The Grant becomes an access token: Tailscale's OAuth token endpoint (RFC 6749, 4.4; tailscale.com/kb/1215).
+
+Each request is built from its own grant and nothing else: there is no client object that holds "the scopes", and
+nothing that two exchanges share except the pool of connections and the credential.
+"""
+
+import base64
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from urllib.parse import quote_plus
+
+import msgspec
+from pyreqwest.http import Url
+
+from tailsts.credentials import AccessToken, Secret
+from tailsts.errors import OutboundError, TailscaleAnswerError, TailscaleUnavailableError
+from tailsts.outbound import HTTP_OK, Limits, Outbound, Response
+from tailsts.policy.decide import Grant
+from tailsts.tailscale.answer import access_token, error_text, seconds_to_wait
+
+# Tailscale's answers have some hundred bytes. Ten seconds in all is what a caller bears; three to connect leave
+# time for the second attempt.
+LIMITS = Limits(connect=3.0, total=10.0, body=64 * 1024)
+
+UNAUTHORIZED, FORBIDDEN, TOO_MANY_REQUESTS, SERVER_ERRORS = 401, 403, 429, 500
+# What a proxy or a load balancer says when the machine behind it did not get, or did not serve, the request.
+WORTH_ANOTHER_ATTEMPT = frozenset({502, 503, 504})
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """An OAuth client of the tailnet, and where its tokens are asked for."""
+
+    client_id: str
+    client_secret: Secret
+    token_url: str
+
+
+class TokenEndpoint:
+    """Mints access tokens with one credential. `monotonic` gives seconds."""
+
+    def __init__(
+        self,
+        credential: Credential,
+        *,
+        extra_roots: Sequence[bytes],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._url = Url(credential.token_url)
+        self._monotonic = monotonic
+        self._outbound = Outbound(
+            LIMITS,
+            extra_roots=tuple(extra_roots),
+            headers={
+                "authorization": _basic(credential),
+                "content-type": "application/x-www-form-urlencoded",
+                "accept": "application/json",
+            },
+            read_headers=("retry-after",),
+        )
+
+    async def mint(self, grant: Grant) -> AccessToken:
+        """Ask for a token with exactly the grant's scopes.
+
+        Raises:
+            TailscaleUnavailableError: no answer, a passing failure, or too many requests.
+            TailscaleAnswerError: an answer that is wrong, wider than asked, or says that we are misconfigured.
+        """
+        response = await self._ask(_form(grant.scopes))
+        if response.status == HTTP_OK:
+            return access_token(response.body, grant.scopes)
+        raise _fault(response)
+
+    async def _ask(self, form: bytes) -> Response:
+        """Send the request, and once more if the first one probably reached nobody; within one deadline."""
+        deadline = self._monotonic() + LIMITS.total
+        try:
+            response = await self._outbound.post(self._url, form)
+            if response.status not in WORTH_ANOTHER_ATTEMPT:
+                return response
+        except OutboundError as error:
+            if error.kind != "connect":
+                raise _unreachable(error) from None
+        try:
+            return await self._outbound.post(self._url, form, max(0.0, deadline - self._monotonic()))
+        except OutboundError as error:
+            raise _unreachable(error) from None
+
+
+@lru_cache(maxsize=4096)
+def _form(scopes: tuple[str, ...]) -> bytes:
+    # RFC 6749, 3.3: separated by spaces. Tailscale takes commas without complaint and then grants everything.
+    return f"grant_type=client_credentials&scope={quote_plus(' '.join(scopes))}".encode()
+
+
+def _basic(credential: Credential) -> str:
+    # RFC 6749, 2.3.1: both are form-encoded before they are joined.
+    pair = f"{quote_plus(credential.client_id)}:{quote_plus(credential.client_secret.reveal())}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def _unreachable(error: OutboundError) -> TailscaleUnavailableError:
+    return TailscaleUnavailableError(f"Tailscale cannot be reached: {error}", retry_after=seconds_to_wait(None))
+
+
+def _fault(response: Response) -> TailscaleUnavailableError | TailscaleAnswerError:
+    status = response.status
+    said = f"{status}: {error_text(response.body)}"
+    if status == TOO_MANY_REQUESTS or status >= SERVER_ERRORS:
+        retry_after = seconds_to_wait(response.headers.get("retry-after"))
+        return TailscaleUnavailableError(f"Tailscale cannot serve now ({said})", retry_after=retry_after)
+    if status == UNAUTHORIZED:
+        return TailscaleAnswerError(f"Tailscale does not accept the OAuth client's id and secret ({said})")
+    if status == FORBIDDEN:
+        return TailscaleAnswerError(f"the OAuth client may not grant a scope that a policy allows ({said})")
+    return TailscaleAnswerError(f"Tailscale refused the request for a token ({said})")
