@@ -1,0 +1,113 @@
+"""The client that workloads use: trades an OIDC token for a Tailscale access token at a TailSTS server. Synchronous.
+
+from tailsts.client import Client
+from tailsts.credentials import Secret
+
+token = Client("https://sts.example.com").exchange(Secret(oidc_token), ["devices:core:read"])
+use(token.reveal())
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+
+from tailsts.credentials import Secret
+from tailsts.errors import OutboundError, TailstsError
+from tailsts.outbound import HTTP_OK, Limits, Response, SyncOutbound
+
+# The server answers within 5 s for keys and 10 s for Tailscale.
+LIMITS = Limits(connect=5.0, total=20.0, body=64 * 1024)
+FIRST_WAIT, LAST_WAIT = 0.5, 10.0
+
+DECISION_ID = "x-decision-id"
+SERVICE_UNAVAILABLE, SERVER_ERRORS = 503, 500
+
+
+class DeniedError(TailstsError):
+    """The server said no. `decision` is the id under which its audit log says why, None if it gave none."""
+
+    def __init__(self, status: int, message: str, decision: str | None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.decision = decision
+
+
+class ServerUnavailableError(TailstsError):
+    """No server, or one that cannot do it now, for as long as was waited."""
+
+
+class Client:
+    """A TailSTS server. `timeout` is in seconds, for all attempts together; `say` hears why one failed."""
+
+    def __init__(
+        self,
+        server: str,
+        *,
+        timeout: float = 60.0,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self._url = server.rstrip("/") + "/"
+        self._timeout = timeout
+        self._say = say
+        self._outbound = SyncOutbound(LIMITS, read_headers=(DECISION_ID, "retry-after"))
+
+    def exchange(self, token: Secret, scopes: Sequence[str]) -> Secret:
+        """Trade `token` for a Tailscale access token with `scopes`.
+
+        Raises:
+            DeniedError: the server said no; asking again would not help.
+            ServerUnavailableError: no yes and no no within the time-out.
+        """
+        body = json.dumps({"scopes": list(scopes)}).encode()
+        headers = {"authorization": f"Bearer {token.reveal()}", "content-type": "application/json"}
+        deadline = time.monotonic() + self._timeout
+        wait = FIRST_WAIT
+        while True:
+            answer = self._attempt(body, headers, deadline - time.monotonic())
+            if isinstance(answer, Secret):
+                return answer
+            reason, asked = answer
+            pause = wait if asked is None else asked
+            if time.monotonic() + pause >= deadline:
+                raise ServerUnavailableError(reason)
+            self._say(f"{reason}; trying again in {pause:g} s")
+            time.sleep(pause)
+            wait = min(wait * 2, LAST_WAIT)
+
+    def _attempt(self, body: bytes, headers: dict[str, str], seconds: float) -> Secret | tuple[str, float | None]:
+        """Return the token, or why there is none yet and after how many seconds the server wants to be asked."""
+        try:
+            response = self._outbound.post(self._url, body, headers, max(seconds, 0.1))
+        except OutboundError as error:
+            return f"{self._url} cannot be reached: {error}", None
+        if response.status == HTTP_OK:
+            return _token(response)
+        message = _message(response)
+        if _is_worth_repeating(response):
+            return f"{self._url} answered {response.status}: {message}", _retry_after(response)
+        if response.status >= SERVER_ERRORS:
+            raise ServerUnavailableError(f"{self._url} answered {response.status}: {message}")
+        raise DeniedError(response.status, message, response.headers.get(DECISION_ID))
+
+
+def _token(response: Response) -> Secret:
+    text = response.body.decode("ascii", "replace")
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ServerUnavailableError("the answer is not a token: is this a TailSTS server?")
+    return Secret(text)
+
+
+def _is_worth_repeating(response: Response) -> bool:
+    # 502 and 504 without a decision come from a proxy before the server: it may be restarting.
+    from_proxy = response.status in {502, 504} and DECISION_ID not in response.headers
+    return response.status == SERVICE_UNAVAILABLE or from_proxy
+
+
+def _retry_after(response: Response) -> float | None:
+    text = response.headers.get("retry-after", "")
+    return float(text[:9]) if text.isascii() and text.isdigit() else None
+
+
+def _message(response: Response) -> str:
+    text = response.body[:500].decode("utf-8", "replace").strip()
+    return text if text.isprintable() else ascii(text)

@@ -1,0 +1,1 @@
+"""The service: from sockets to the exchange and back."""

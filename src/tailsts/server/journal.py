@@ -1,0 +1,170 @@
+"""A log that a thread of its own writes: whoever adds a line never waits for a disk or a pipe.
+
+The buffer is bounded. What cannot be written stays in it and is tried again; what then does not fit any more is lost,
+and counted. Lines are whole: a write that was broken off goes on where it stopped.
+"""
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import PurePath
+
+from tailsts.errors import AuditUnavailableError
+
+# Some 20,000 events.
+MAX_PENDING_BYTES = 8 * 1024 * 1024
+MAX_BATCH_BYTES = 1024 * 1024
+RETRY_SECONDS = 1.0
+
+Opener = Callable[[], int]
+
+
+def appending_to(path: PurePath) -> Opener:
+    """Return what opens the file at `path` to write at its end; a new one is its owner's alone to read."""
+    return lambda: os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+class _Receipt:
+    """Somebody waits to know that all lines before this place were written."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self._loop.create_future()
+
+    def settle(self, fault: str | None) -> None:
+        """Tell them. Called in the writing thread."""
+        self._loop.call_soon_threadsafe(self._set, fault)
+
+    def _set(self, fault: str | None) -> None:
+        if self.future.done():
+            return
+        if fault is None:
+            self.future.set_result(None)
+        else:
+            self.future.set_exception(AuditUnavailableError(fault, retry_after=round(RETRY_SECONDS)))
+
+
+class Journal:
+    """Lines on their way to a file descriptor; added in one thread, the event loop's.
+
+    `opener` is called at once, and again after `reopen`, as log rotation wants it. `tell` hears when writing begins
+    to fail (the fault) and when it works again (None); it is called in the writing thread.
+    """
+
+    def __init__(self, opener: Opener, tell: Callable[[str | None], None]) -> None:
+        self.lost = 0
+        self.fault: str | None = None
+        self._opener = opener
+        self._tell = tell
+        self._descriptor = opener()
+        # A deque, because adding to its end and taking from its beginning are atomic.
+        self._queue: deque[bytes | _Receipt] = deque()
+        self._rest = b""
+        self._queued_bytes = 0
+        self._written_bytes = 0
+        self._reopening = False
+        self._closing = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._write_until_closed, name="journal", daemon=True)
+        self._thread.start()
+
+    def add(self, lines: bytes, count: int = 1) -> None:
+        """Add `count` lines, each of which ends in a line feed. They are written soon."""
+        if self._queued_bytes - self._written_bytes > MAX_PENDING_BYTES:
+            self.lost += count
+            return
+        self._queued_bytes += len(lines)
+        self._queue.append(lines)
+        self._wake.set()
+
+    async def written(self, line: bytes) -> None:
+        """Add a line and wait until it was written.
+
+        Raises:
+            AuditUnavailableError: it could not be written now. It stays in the buffer.
+        """
+        self.require_writable()
+        self.add(line)
+        receipt = _Receipt()
+        self._queue.append(receipt)
+        self._wake.set()
+        await receipt.future
+
+    def require_writable(self) -> None:
+        """Raise AuditUnavailableError if the last attempt to write failed."""
+        if self.fault is not None:
+            raise AuditUnavailableError(self.fault, retry_after=round(RETRY_SECONDS))
+
+    def reopen(self) -> None:
+        """Open the file anew before the next line is written: it may have been moved away."""
+        self._reopening = True
+        self._wake.set()
+
+    def close(self, seconds: float) -> bool:
+        """Write what is left, for at most `seconds`; return whether all of it was written."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive() and self.fault is None
+
+    def _write_until_closed(self) -> None:
+        while True:
+            self._wake.wait(RETRY_SECONDS if self.fault is not None else None)
+            self._wake.clear()
+            closing = self._closing
+            if self._reopening:
+                self._open_again()
+            while self._write_batch():
+                pass
+            if closing:
+                return
+
+    def _open_again(self) -> None:
+        self._reopening = False
+        try:
+            descriptor = self._opener()
+        except OSError as error:
+            self._note(f"cannot be opened again: {error.strerror}")
+            return
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+
+    def _write_batch(self) -> bool:
+        """Write some of what is waiting; return whether it is worth calling again at once."""
+        lines, receipts = self._take_batch()
+        if not lines and not receipts and not self._rest:
+            return False
+        self._rest += b"".join(lines)
+        fault = None
+        try:
+            while self._rest:
+                count = os.write(self._descriptor, self._rest)
+                self._written_bytes += count
+                self._rest = self._rest[count:]
+        except OSError as error:
+            fault = f"cannot be written: {error.strerror}"
+        self._note(fault)
+        for receipt in receipts:
+            receipt.settle(fault)
+        return fault is None
+
+    def _take_batch(self) -> tuple[list[bytes], list[_Receipt]]:
+        lines: list[bytes] = []
+        receipts: list[_Receipt] = []
+        size = len(self._rest)
+        while self._queue and size < MAX_BATCH_BYTES:
+            entry = self._queue.popleft()
+            if isinstance(entry, bytes):
+                lines.append(entry)
+                size += len(entry)
+            else:
+                receipts.append(entry)
+        return lines, receipts
+
+    def _note(self, fault: str | None) -> None:
+        changed = (fault is None) != (self.fault is None)
+        self.fault = fault
+        if changed:
+            self._tell(fault)

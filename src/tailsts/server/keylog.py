@@ -1,0 +1,39 @@
+"""What the log says of issuers' keys: when something changes, not each time that it is looked at."""
+
+import structlog
+
+from tailsts.oidc.jwks import FetchReport
+from tailsts.oidc.keys import DroppedKey
+from tailsts.oidc.source import KeySource, describe
+from tailsts.server.metrics import Metrics
+
+
+class KeyLog:
+    """Hears of every attempt to fetch keys."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._log = structlog.get_logger()
+        self._faults: dict[tuple[str, KeySource], str | None] = {}
+        self._dropped: dict[tuple[str, KeySource], tuple[DroppedKey, ...]] = {}
+
+    def report(self, report: FetchReport) -> None:
+        """Count the attempt, and say what is new about it."""
+        self._metrics.count_fetch(report)
+        pair = (report.issuer, report.source)
+        before = self._faults.get(pair, "not fetched yet")
+        self._faults[pair] = report.fault
+        log = self._log.bind(issuer=report.issuer, source=describe(report.source))
+        if report.fault is not None:
+            if report.fault != before:
+                log.warning("keys cannot be fetched; the last good ones serve meanwhile", fault=report.fault)
+            return
+        if report.keys is None:
+            return
+        if before is not None:
+            log.info("keys fetched", keys=len(report.keys))
+        dropped = tuple(report.keys.dropped)
+        if dropped != self._dropped.get(pair, ()):
+            self._dropped[pair] = dropped
+            for key in dropped:
+                log.warning("a key was dropped", kid=key.key_id, position=key.position, reason=key.reason)

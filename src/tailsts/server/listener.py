@@ -1,0 +1,89 @@
+"""A port, served by Granian inside our own event loop."""
+
+import asyncio
+import socket
+import sys
+
+from granian.constants import HTTPModes
+from granian.http import HTTP1Settings
+from granian.net import SocketHolder  # type: ignore[attr-defined]  # passed on, undeclared
+from granian.server.embed import Server
+
+from tailsts.errors import ConfigurationError
+from tailsts.server.rsgi import Application
+
+BACKLOG = 1024
+# Connections at a time; further ones wait in the backlog.
+MAX_CONNECTIONS = 4096
+# A whole header block. The token alone may have 16 KiB; beyond this, the HTTP parser itself answers 431.
+MAX_HEADER_BYTES = 64 * 1024
+HEADER_MILLISECONDS = 10_000
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to `host` and `port`, to nothing that another process is bound to as well.
+
+    Raises:
+        ConfigurationError: the port is taken, or the host is none of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigurationError([f"cannot listen on {host}: {error.strerror}"]) from None
+    try:
+        # Granian's own sockets share a taken port silently (SO_REUSEPORT): half of the requests would go astray.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise ConfigurationError([f"cannot listen on {host}, port {port}: {error.strerror}"]) from None
+    return listening
+
+
+class _EmbeddedServer(Server):
+    """Granian's embeddable server on a socket that is bound already."""
+
+    def __init__(self, application: Application, listening: socket.socket) -> None:
+        super().__init__(
+            application,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=BACKLOG,
+            backpressure=MAX_CONNECTIONS,
+            http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS, max_buffer_size=MAX_HEADER_BYTES),
+            log_enabled=False,
+        )
+        self._listening = listening
+
+    def _init_shared_socket(self) -> None:
+        # From here on the socket belongs to Granian, which closes it when it stops accepting.
+        descriptor = self._listening.detach()
+        arguments = (descriptor, False, BACKLOG) if sys.platform == "linux" else (descriptor, False)
+        self._shd = SocketHolder(*arguments)  # type: ignore[assignment]  # missing in its stubs
+
+
+class Listener:
+    """Serves `application` on a bound socket, from `start` to `drain`."""
+
+    def __init__(self, application: Application, listening: socket.socket) -> None:
+        self.host, self.port = listening.getsockname()[:2]
+        self._application = application
+        self._server = _EmbeddedServer(application, listening)
+        self._serving: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to accept connections, in the running event loop."""
+        self._serving = asyncio.create_task(self._server.serve())
+
+    async def drain(self, seconds: float) -> bool:
+        """Stop accepting, finish what is in flight for at most `seconds`; return whether all of it was finished."""
+        if self._serving is None:
+            return True
+        self._server.stop()  # type: ignore[no-untyped-call]
+        done, _ = await asyncio.wait({self._serving}, timeout=seconds)
+        return bool(done)

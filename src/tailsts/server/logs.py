@@ -1,0 +1,56 @@
+"""What the service says of itself: structlog, for people or as JSON, to standard error, one line for each thing."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+import structlog
+
+from tailsts.server.journal import Journal
+from tailsts.server.settings import Level
+
+_NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class _LineLogger:
+    """What structlog writes to: hands each rendered line on."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._write = write
+
+    def _msg(self, line: str) -> None:
+        self._write(line.encode("utf-8", "backslashreplace") + b"\n")
+
+    debug = info = warning = error = exception = critical = _msg
+
+
+def configure(*, json: bool, level: Level, write: Callable[[bytes], None]) -> None:
+    """Let every `structlog.get_logger()` write lines of at least `level` with `write`."""
+    renderer = (
+        structlog.processors.JSONRenderer(sort_keys=False)
+        if json
+        # The plain formatter by name: the richer ones print local variables, which may hold secrets.
+        else structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time" if json else "timestamp"),
+            *([structlog.processors.format_exc_info] if json else []),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[level]),
+        logger_factory=lambda *_names: _LineLogger(write),
+        cache_logger_on_first_use=False,
+    )
+
+
+def to_stderr(line: bytes) -> None:
+    """Write a line to standard error at once: before the service runs, and after it has stopped."""
+    os.write(sys.stderr.fileno(), line)
+
+
+def stderr_journal() -> Journal:
+    """Return a journal that writes to standard error. Its own faults have nowhere to be said."""
+    return Journal(lambda: os.dup(sys.stderr.fileno()), lambda _fault: None)

@@ -1,0 +1,67 @@
+"""What is counted. An exchange only adds to plain numbers; `tailsts.server.exposition` makes text of them.
+
+Labels are bounded: outcomes, reasons and stages are ours, issuers those of the policies; nothing of a token is one.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+
+from tailsts.audit import Event
+from tailsts.oidc.jwks import FetchReport
+from tailsts.oidc.source import describe
+
+# Seconds. From a signature check to the longest that an exchange may take.
+BUCKETS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+STAGES = ("keys", "verify", "decide", "mint")
+
+
+class Histogram:
+    """Counts of values, by the first bound that they do not exceed."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(BUCKETS, value)] += 1
+        self.sum += value
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """Return the counts as Prometheus wants them: each bound with the number of values up to it."""
+        total = 0
+        rows: list[tuple[str, float]] = []
+        for bound, count in zip((*map(str, BUCKETS), "+Inf"), self.counts, strict=True):
+            total += count
+            rows.append((bound, total))
+        return rows
+
+
+class Metrics:
+    """The service's numbers since it started."""
+
+    def __init__(self) -> None:
+        self.decisions: Counter[tuple[str, str]] = Counter()
+        self.stages = {stage: Histogram() for stage in STAGES}
+        self.fetches: Counter[tuple[str, str, str]] = Counter()
+        self.upstream: Counter[str] = Counter()
+        self.reloads: Counter[str] = Counter()
+
+    def count(self, event: Event) -> None:
+        """Count one exchange. A stage that was not reached is not observed."""
+        self.decisions[event.outcome, event.reason] += 1
+        for stage, milliseconds in (
+            ("keys", event.keys_ms),
+            ("verify", event.verify_ms),
+            ("decide", event.decide_ms),
+            ("mint", event.mint_ms),
+        ):
+            if milliseconds:
+                self.stages[stage].observe(milliseconds / 1000)
+        if event.mint_ms:
+            self.upstream["ok" if event.token_sha256 else event.reason] += 1
+
+    def count_fetch(self, report: FetchReport) -> None:
+        """Count one attempt to fetch keys."""
+        result = "ok" if report.fault is None else "failed"
+        self.fetches[report.issuer, describe(report.source), result] += 1

@@ -1,0 +1,82 @@
+"""Where an event goes: counted, written to the audit log, shown as the decision's line in the service's own log."""
+
+import asyncio
+from collections.abc import Callable
+
+from tailsts import audit
+from tailsts.audit import Event
+from tailsts.exchange import Auditor, Outcome, conclude
+from tailsts.server.journal import Journal
+from tailsts.server.metrics import Metrics
+from tailsts.server.settings import LEVELS, Settings
+
+# How long an event may wait for others to be completed and rendered with it, which is cheaper than each alone; and,
+# with the time of one write, what a killed process loses at most.
+GATHER_SECONDS = 0.01
+
+Ending = Outcome | BaseException
+
+
+class Recorder:
+    """Keeps the events of exchanges.
+
+    Without an audit log of its own, the decision's line in the service's log is the audit event, and is written
+    whatever the log level: auditing is not switched off.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, log: Journal, audit_log: Journal | None) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._kept_in = audit_log or log
+        self._required = settings.audit_required
+        self._show = _shown(settings, log) if audit_log is not None else None
+        self._line = audit.json_line if audit_log is not None or settings.json_logging else audit.console_line
+        self._gathered: list[tuple[Event, Ending]] = []
+
+    def auditor(self) -> Auditor:
+        """Return what an exchange needs of this."""
+        if self._required:
+            return Auditor(self._kept_in.require_writable, self.record, self.record_for_sure)
+        return Auditor(_nothing, self.record, None)
+
+    def record(self, event: Event, ending: Ending) -> None:
+        """Keep the event, soon."""
+        if not self._gathered:
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
+        self._gathered.append((event, ending))
+
+    async def record_for_sure(self, event: Event, ending: Ending) -> None:
+        """Keep the event now.
+
+        Raises:
+            AuditUnavailableError: it could not be written.
+        """
+        await self._kept_in.written(self._rendered(event, ending))
+
+    def flush(self) -> None:
+        """Hand what was gathered to the log."""
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            self._kept_in.add(b"".join([self._rendered(event, ending) for event, ending in gathered]), len(gathered))
+
+    def _rendered(self, event: Event, ending: Ending) -> bytes:
+        conclude(event, ending)
+        self._metrics.count(event)
+        if self._show is not None:
+            self._show(event)
+        return self._line(event)
+
+
+def _shown(settings: Settings, log: Journal) -> Callable[[Event], None]:
+    line = audit.json_line if settings.json_logging else audit.console_line
+    levels = frozenset(LEVELS[LEVELS.index(settings.log_level) :])
+
+    def show(event: Event) -> None:
+        if event.level in levels:
+            log.add(line(event))
+
+    return show
+
+
+def _nothing() -> None:
+    """Auditing is not required: an exchange goes on whether its event can be kept or not."""

@@ -1,0 +1,124 @@
+"""The adapter to Granian's protocol (RSGI 1.6): what our routes need of a request, and their answer sent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+# Granian passes on the first three under these names, but does not declare it.
+from granian.rsgi import HTTPProtocol, ProtocolClosed, ProtocolError, Scope  # type: ignore[attr-defined]
+
+from tailsts.server.wire import Answer
+
+# A body of some hundred bytes that is not there by then is an attack on memory, not a slow line.
+BODY_SECONDS = 8.0
+
+
+class BodyTooLargeError(Exception):
+    """The body has more bytes than may be read."""
+
+
+class BodyBrokenError(Exception):
+    """The body did not come: the sender was too slow, or left."""
+
+
+class Patience:
+    """Breaks off reads that take too long. One timer for all: one for each would cost more than the read."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._reads: dict[Any, float] = {}
+        self._watching = False
+
+    async def wait_for(self, reading: Any) -> bytes:  # noqa: ANN401 - what Granian awaits, or a task
+        """Return what `reading` brings.
+
+        Raises:
+            asyncio.CancelledError: it took longer than `seconds` (and up to a quarter more), or the task is cancelled.
+        """
+        loop = asyncio.get_running_loop()
+        self._reads[reading] = loop.time() + self.seconds
+        if not self._watching:
+            self._watching = True
+            loop.call_later(self.seconds / 4, self._watch, loop)
+        try:
+            body: bytes = await reading
+        finally:
+            del self._reads[reading]
+        return body
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for reading, deadline in tuple(self._reads.items()):
+            if deadline <= now:
+                reading.cancel()
+        self._watching = bool(self._reads)
+        if self._watching:
+            loop.call_later(self.seconds / 4, self._watch, loop)
+
+
+class Inbound:
+    """One request, as far as it has been looked at. Header fields are copied by Granian at each look: once here."""
+
+    __slots__ = ("_patience", "_protocol", "headers", "method", "path", "peer")
+
+    def __init__(self, scope: Scope, protocol: HTTPProtocol, patience: Patience) -> None:
+        self.method = scope.method
+        self.path = scope.path
+        self.headers = scope.headers
+        self.peer = scope.client
+        self._protocol = protocol
+        self._patience = patience
+
+    def header_values(self, name: str) -> list[str]:
+        """Return the values of all header fields of this name; those that are not ASCII are left out."""
+        values: list[str] = self.headers.get_all(name)  # type: ignore[attr-defined]  # missing in its stubs
+        return values
+
+    async def body(self, limit: int, *, length_known: bool) -> bytes:
+        """Read the body.
+
+        Raises:
+            BodyTooLargeError: it is larger than `limit` bytes; the rest was not read.
+            BodyBrokenError: it did not come in time, or the connection broke.
+        """
+        # With a Content-Length, which was looked at, the server below lets no more than that through.
+        reading = self._protocol() if length_known else asyncio.ensure_future(self._bounded(limit))
+        try:
+            return await self._patience.wait_for(reading)
+        except (ProtocolError, ProtocolClosed):
+            raise BodyBrokenError from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise BodyBrokenError from None
+
+    async def _bounded(self, limit: int) -> bytes:
+        chunks = bytearray()
+        async for chunk in self._protocol:
+            chunks += chunk
+            if len(chunks) > limit:
+                raise BodyTooLargeError
+        return bytes(chunks)
+
+    async def has_left(self) -> bool:
+        """Return whether the connection is gone."""
+        try:
+            async with asyncio.timeout(0.01):
+                await self._protocol.client_disconnect()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Application:
+    """What Granian calls for each request: hands it to `respond` and sends what comes back."""
+
+    def __init__(self, respond: Callable[[Inbound], Awaitable[Answer]]) -> None:
+        self._respond = respond
+        self._patience = Patience(BODY_SECONDS)
+
+    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        """Answer one request."""
+        answer = await self._respond(Inbound(scope, protocol, self._patience))
+        protocol.response_str(answer.status, answer.headers, answer.text)

@@ -1,0 +1,147 @@
+"""From header fields and body to a request, and from a decision to status, header fields and body. Pure.
+
+Before a token is verified, every failure of it looks the same from outside: otherwise anybody could find out by
+trying which issuers are trusted. After that, the answer names the kind of check that failed, never a policy.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import assert_never
+
+import msgspec
+
+from tailsts.credentials import Secret
+from tailsts.errors import ExchangeFault, StrictJsonError, UnavailableError
+from tailsts.exchange import Decision, ExchangeRequest, Malformed, Minted
+from tailsts.oidc.rejected import Rejected
+from tailsts.oidc.token import MAX_TOKEN_LENGTH
+from tailsts.policy.decide import Check, Refusal
+from tailsts.scopes import is_scope_token
+from tailsts.strictjson import decode as decode_json
+
+# A request names some scopes; all of Tailscale's together are 2 KiB.
+MAX_BODY_LENGTH = 16 * 1024
+MAX_SCOPES = 100
+MAX_CACHED_BODY_LENGTH = 1024
+# More digits than any length has.
+MAX_DIGITS = 10
+
+_JSON = re.compile(r'application/json[ \t]*(;[ \t]*charset="?utf-8"?[ \t]*)?', re.IGNORECASE)
+
+Headers = list[tuple[str, str]]
+
+_TEXT = ("content-type", "text/plain; charset=utf-8")
+_NO_STORE = ("cache-control", "no-store")
+_CHALLENGE = ("www-authenticate", "Bearer")
+# RFC 9110, 11.6.1 and 15.5.6.
+_BY_STATUS = {401: (_CHALLENGE,), 405: (("allow", "POST"),)}
+
+_REFUSALS = {
+    Check.SUBJECT: "subject not allowed",
+    Check.AUDIENCE: "audience not allowed",
+    Check.ALGORITHM: "algorithm not allowed",
+    Check.LIFETIME: "lifetime of the token not allowed",
+    Check.SCOPE: "scopes not allowed",
+}
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """Status, header fields and text of an answer."""
+
+    status: int
+    headers: Headers
+    text: str
+
+
+def bearer_token(
+    authorization: Sequence[str], content_type: str | None, content_length: str | None
+) -> Secret | Malformed:
+    """Return the token in the Authorization field, or what is wrong with these header fields.
+
+    Asked before the body is read, so that what is refused here costs nothing. `authorization` holds the values of
+    all fields of this name; the others are None if absent.
+    """
+    if content_type is not None and content_type != "application/json" and not _JSON.fullmatch(content_type):
+        return Malformed(415, "content_type", "the body must be application/json")
+    if not authorization:
+        return Malformed(401, "no_authorization", "missing Authorization header")
+    scheme, _, token = authorization[0].partition(" ")
+    # RFC 9110, 11.4: scheme, one blank, token68. The scheme's case does not count.
+    if len(authorization) > 1 or scheme.lower() != "bearer" or not token or " " in token:
+        return Malformed(401, "bad_authorization", "invalid Authorization header: exactly one, Bearer TOKEN")
+    if len(token) > MAX_TOKEN_LENGTH:
+        return Malformed(431, "token_too_long", f"the token is longer than {MAX_TOKEN_LENGTH} bytes")
+    if content_length is not None and not _is_body_length(content_length):
+        return too_large()
+    return Secret(token)
+
+
+def too_large() -> Malformed:
+    """Return the verdict on a body that is larger than an exchange's may be."""
+    return Malformed(413, "body_too_large", f"the body is larger than {MAX_BODY_LENGTH} bytes")
+
+
+def exchange_request(bearer: Secret, body: bytes) -> ExchangeRequest | Malformed:
+    """Return the request that `body` makes: `{"scopes": [...]}`, and nothing else."""
+    # A workload asks for the same scopes each time, so the usual bodies are read once.
+    scopes = _cached_scopes(body) if len(body) <= MAX_CACHED_BODY_LENGTH else _scopes(body)
+    return scopes if isinstance(scopes, Malformed) else ExchangeRequest(bearer, scopes)
+
+
+def _scopes(body: bytes) -> tuple[str, ...] | Malformed:
+    try:
+        value = decode_json(body)
+    except StrictJsonError as error:
+        return Malformed(400, "bad_json", f"the body is {error}")
+    if not isinstance(value, dict) or not value.keys() <= {"scopes"}:
+        return Malformed(400, "bad_shape", 'the body must be {"scopes": [...]} and nothing else')
+    scopes = value.get("scopes", [])
+    if not isinstance(scopes, list):
+        return Malformed(400, "bad_shape", "scopes must be a list of strings")
+    if not scopes:
+        # Never passed on: without scopes, Tailscale gives a token everything that the client has.
+        return Malformed(400, "missing_scopes", "missing scopes")
+    if len(scopes) > MAX_SCOPES:
+        return Malformed(400, "too_many_scopes", f"more than {MAX_SCOPES} scopes")
+    if not all(isinstance(scope, str) and is_scope_token(scope) for scope in scopes):
+        return Malformed(400, "bad_scope", "each scope must be a scope-token (RFC 6749, section 3.3)")
+    return tuple(dict.fromkeys(scopes))
+
+
+_cached_scopes = lru_cache(maxsize=1024)(_scopes)
+
+
+def answer(decision: Decision) -> Answer:
+    """Return what the caller gets to see of a decision."""
+    headers = [_TEXT, _NO_STORE, ("x-decision-id", decision.id)]
+    outcome = decision.outcome
+    match outcome:
+        case Minted(token=token):
+            return Answer(200, headers, token.reveal())
+        case Refusal(check=check):
+            return _failure(403, headers, f"denied: {_REFUSALS[check]}", decision)
+        case Rejected():
+            return _failure(401, [*headers, _CHALLENGE], "invalid token", decision)
+        case Malformed(status=status, message=message):
+            return _failure(status, [*headers, *_BY_STATUS.get(status, ())], message, decision)
+        case UnavailableError(retry_after=seconds):
+            wait = ("retry-after", str(seconds))
+            return _failure(503, [*headers, wait], "temporarily unavailable, try again later", decision)
+        case ExchangeFault():
+            return _failure(502, headers, "Tailscale did not give a usable answer", decision)
+        case _:
+            assert_never(outcome)
+
+
+def plain(status: int, text: str, *extra: tuple[str, str]) -> Answer:
+    """Return an answer that is not about an exchange."""
+    return Answer(status, [_TEXT, _NO_STORE, *extra], text + "\n")
+
+
+def _failure(status: int, headers: Headers, message: str, decision: Decision) -> Answer:
+    return Answer(status, headers, f"{message} (decision {decision.id})\n")
+
+
+def _is_body_length(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < MAX_DIGITS and int(text) <= MAX_BODY_LENGTH
