@@ -1,0 +1,32 @@
+"""The command line: one module for each command, loaded when it is called."""
+
+from importlib import import_module
+
+import click
+
+from tailsts import __version__
+
+# Each is a module of this package with a click command of the same name in it.
+COMMANDS = ("check", "demo", "issuer", "serve", "token")
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is wanted: the client does not wait for the server's libraries."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"tailsts.cli.{cmd_name}").command
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="tailsts")
+def main() -> None:
+    """Trade a third-party OIDC token for a short-lived Tailscale API access token.
+
+    Operators: write policies, `tailsts check` them, and `tailsts serve`. Workloads: `tailsts token`.
+    """

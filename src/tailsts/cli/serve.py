@@ -1,0 +1,205 @@
+"""`tailsts serve`: the service."""
+
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from tailsts.cli.faults import give_up
+from tailsts.credentials import Secret
+from tailsts.errors import ConfigurationError, FileError
+from tailsts.files import read_bounded
+from tailsts.outbound import certificates
+from tailsts.server import app
+from tailsts.server.settings import DEFAULT_TOKEN_URL, LEVELS, Level, Settings
+
+MAX_SECRET_BYTES = 4096
+MAX_CA_BYTES = 1024 * 1024
+
+
+@click.command(name="serve")
+@click.option("--ts-client-id", envvar="TS_CLIENT_ID", show_envvar=True, help="The OAuth client's id.")
+@click.option(
+    "--ts-client-secret",
+    envvar="TS_CLIENT_SECRET",
+    show_envvar=True,
+    help="The OAuth client's secret. As an option it is seen by everybody on the machine: better the next one.",
+)
+@click.option(
+    "--ts-client-secret-file",
+    envvar="TS_CLIENT_SECRET_FILE",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    help="A file that holds the OAuth client's secret.",
+)
+@click.option(
+    "--ts-token-url",
+    envvar="TS_TOKEN_URL",
+    show_envvar=True,
+    default=DEFAULT_TOKEN_URL,
+    show_default=True,
+    help="Tailscale's token endpoint.",
+)
+@click.option(
+    "--policies-dir",
+    envvar="POLICIES_DIR",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    default="policies",
+    show_default=True,
+    help="The folder of the trust policies. Read anew on SIGHUP.",
+)
+@click.option(
+    "--audience",
+    "audiences",
+    envvar="TAILSTS_AUDIENCE",
+    show_envvar=True,
+    multiple=True,
+    help="The audience that tokens must have where a policy names none. Repeatable; blanks in the variable.",
+)
+@click.option(
+    "--strict",
+    envvar="TAILSTS_STRICT",
+    show_envvar=True,
+    is_flag=True,
+    help="Do not start with a policy that has a security warning.",
+)
+@click.option(
+    "--ca-file",
+    envvar="SSL_CERT_FILE",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    help="Certificates (PEM) to trust in addition, for issuers and Tailscale alike. The variable replaces the "
+    "system's certificates, as everywhere.",
+)
+@click.option(
+    "--host",
+    envvar="TAILSTS_HOST",
+    show_envvar=True,
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on.",
+)
+@click.option(
+    "--port",
+    envvar="PORT",
+    show_envvar=True,
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="The port to listen on; 0: a free one.",
+)
+@click.option(
+    "--admin-host",
+    envvar="TAILSTS_ADMIN_HOST",
+    show_envvar=True,
+    default="127.0.0.1",
+    show_default=True,
+    help="The address for readiness and metrics.",
+)
+@click.option(
+    "--admin-port",
+    envvar="TAILSTS_ADMIN_PORT",
+    show_envvar=True,
+    type=click.IntRange(0, 65535),
+    help="The port for readiness and metrics. Without it there is none.",
+)
+@click.option("--json-logging", envvar="JSON_LOGGING", show_envvar=True, is_flag=True, help="Write the log as JSON.")
+@click.option(
+    "--log-level",
+    envvar="TAILSTS_LOG_LEVEL",
+    show_envvar=True,
+    type=click.Choice(LEVELS),
+    default="info",
+    show_default=True,
+    help="Write what is at least this important.",
+)
+@click.option(
+    "--audit-log",
+    envvar="TAILSTS_AUDIT_LOG",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    help="The file for the audit log. Without it, the decisions' lines in the log are the audit log.",
+)
+@click.option(
+    "--audit-required",
+    envvar="TAILSTS_AUDIT_REQUIRED",
+    show_envvar=True,
+    is_flag=True,
+    help="Hand out no token before its audit event was written.",
+)
+def command(  # noqa: PLR0913 - one parameter for each option is what click wants
+    *,
+    ts_client_id: str | None,
+    ts_client_secret: str | None,
+    ts_client_secret_file: Path | None,
+    ts_token_url: str,
+    policies_dir: Path,
+    audiences: tuple[str, ...],
+    strict: bool,
+    ca_file: Path | None,
+    host: str,
+    port: int,
+    admin_host: str,
+    admin_port: int | None,
+    json_logging: bool,
+    log_level: Level,
+    audit_log: Path | None,
+    audit_required: bool,
+) -> None:
+    """Run the service.
+
+    Each option can also be given by the environment variable that stands with it. SIGHUP reads the policies anew;
+    SIGTERM and SIGINT finish what is in flight and stop. Exits with 2 if it cannot start, and says every reason.
+    """
+    lines: list[str] = []
+    settings = Settings(
+        client_id=ts_client_id or "",
+        client_secret=_secret(ts_client_secret, ts_client_secret_file, lines),
+        token_url=ts_token_url,
+        policies_dir=policies_dir,
+        audiences=audiences,
+        strict=strict,
+        host=host,
+        port=port,
+        admin_host=admin_host,
+        admin_port=admin_port,
+        json_logging=json_logging,
+        log_level=log_level,
+        audit_log=audit_log,
+        audit_required=audit_required,
+        extra_roots=_extra_roots(ca_file, lines),
+    )
+    try:
+        app.serve(settings, lines)
+    except ConfigurationError as error:
+        give_up(error.faults)
+
+
+def _secret(value: str | None, file: Path | None, lines: list[str]) -> Secret:
+    if file is None:
+        return Secret(value or "")
+    if value:
+        lines.append("both --ts-client-secret and --ts-client-secret-file are given: which one is meant?")
+    try:
+        return Secret(read_bounded(file, MAX_SECRET_BYTES).decode("ascii").strip())
+    except FileError as error:
+        lines.append(f"--ts-client-secret-file {file} {error}")
+    except UnicodeDecodeError:
+        lines.append(f"--ts-client-secret-file {file} does not hold a secret: it is not ASCII")
+    return Secret("unreadable")
+
+
+def _extra_roots(file: Path | None, lines: list[str]) -> tuple[bytes, ...]:
+    if file is None:
+        return ()
+    try:
+        pem = read_bounded(file, MAX_CA_BYTES)
+        if click.get_current_context().get_parameter_source("ca_file") is ParameterSource.ENVIRONMENT:
+            # The TLS library follows SSL_CERT_FILE by itself.
+            return ()
+        certificates(pem)
+    except (FileError, ValueError) as error:
+        lines.append(f"--ca-file (SSL_CERT_FILE) {file} {error}")
+        return ()
+    return (pem,)

@@ -1,0 +1,149 @@
+"""`tailsts token`: the client."""
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import click
+
+from tailsts.cli.faults import USAGE, give_up
+from tailsts.client import Client, DeniedError, ServerUnavailableError
+from tailsts.credentials import Secret
+from tailsts.errors import FileError
+from tailsts.files import read_bounded
+from tailsts.oidc.source import is_loopback
+
+DENIED, UNAVAILABLE = 1, 3
+MAX_TOKEN_BYTES = 64 * 1024
+
+Output = Literal["text", "env", "json"]
+
+
+@click.command(name="token")
+@click.option(
+    "--server",
+    envvar="TAILSTS_SERVER",
+    show_envvar=True,
+    default="http://localhost:8080",
+    show_default=True,
+    help="The TailSTS server.",
+)
+@click.option(
+    "--token",
+    envvar="OIDC_TOKEN",
+    show_envvar=True,
+    help="The OIDC token; - reads it from standard input. As an option it is seen by everybody on the machine.",
+)
+@click.option(
+    "--token-file",
+    envvar="OIDC_TOKEN_FILE",
+    show_envvar=True,
+    help="The file that holds the OIDC token; - for standard input.",
+)
+@click.option(
+    "--scope",
+    "--scopes",
+    "scopes",
+    envvar="SCOPES",
+    show_envvar=True,
+    multiple=True,
+    help="The Tailscale scopes that are wanted: repeated, or separated by commas.",
+)
+@click.option(
+    "--output",
+    envvar="TAILSTS_OUTPUT",
+    show_envvar=True,
+    type=click.Choice(["text", "env", "json"]),
+    default="text",
+    show_default=True,
+    help="The token alone, lines for a shell or $GITHUB_ENV, or a JSON object.",
+)
+@click.option(
+    "--timeout",
+    envvar="TAILSTS_TIMEOUT",
+    show_envvar=True,
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds for all attempts together, while the server is away or asks to wait.",
+)
+def command(
+    *,
+    server: str,
+    token: str | None,
+    token_file: str | None,
+    scopes: tuple[str, ...],
+    output: Output,
+    timeout: float,
+) -> None:
+    """Trade an OIDC token for a Tailscale access token, and print that alone on standard output.
+
+    Exits with 0 and the token, 1 if the server said no, 2 if called wrongly, 3 if the server is unavailable.
+    """
+    wanted = [scope for text in scopes for scope in re.split(r"[,\s]+", text) if scope]
+    faults = [*_server_faults(server), *([] if wanted else ["no scope is asked for: --scope or SCOPES"])]
+    secret = _token(token, token_file, faults)
+    if faults:
+        give_up(faults, USAGE)
+    try:
+        access_token = Client(server, timeout=timeout, say=_say).exchange(secret, wanted)
+    except DeniedError as error:
+        give_up([f"denied ({error.status}): {error}"], DENIED)
+    except ServerUnavailableError as error:
+        give_up([str(error)], UNAVAILABLE)
+    click.echo(_shown(access_token.reveal(), output))
+
+
+def _token(value: str | None, file: str | None, faults: list[str]) -> Secret:
+    if value is not None and file is not None:
+        faults.append("both --token and --token-file are given: which one is meant?")
+    try:
+        if "-" in (value, file):
+            text = sys.stdin.buffer.read(MAX_TOKEN_BYTES).decode("ascii")
+        elif file is not None:
+            text = read_bounded(Path(file), MAX_TOKEN_BYTES).decode("ascii")
+        else:
+            text = value or ""
+    except FileError as error:
+        faults.append(f"--token-file {file} {error}")
+        return Secret("")
+    except UnicodeDecodeError:
+        faults.append("what was given is not a token: it is not ASCII")
+        return Secret("")
+    if not text.strip():
+        faults.append("no OIDC token: OIDC_TOKEN, --token-file, or --token - for standard input")
+    elif not re.fullmatch(r"[!-~]+", text.strip()):
+        faults.append("what was given is not a token: it holds blanks or characters beyond ASCII")
+    return Secret(text.strip())
+
+
+def _server_faults(server: str) -> list[str]:
+    try:
+        parts = urlsplit(server)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        return [f"--server {server} is not the URL of a server"]
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        _say(f"{server} is plain http: the tokens can be read on the way")
+    return []
+
+
+def _shown(token: str, output: Output) -> str:
+    match output:
+        case "json":
+            return json.dumps({"access_token": token})
+        case "env":
+            # The first for Terraform and most scripts, the second for Tailscale's own tools.
+            quoted = shlex.quote(token)
+            return f"TAILSCALE_API_KEY={quoted}\nTS_API_KEY={quoted}"
+        case "text":
+            return token
+
+
+def _say(line: str) -> None:
+    click.echo(f"tailsts: {line}", err=True)

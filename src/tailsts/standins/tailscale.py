@@ -1,0 +1,31 @@
+"""A stand-in for Tailscale's token endpoint: grants what it is asked for, to the one client that it knows."""
+
+import base64
+import secrets
+from collections.abc import Mapping
+from urllib.parse import parse_qs
+
+from tailsts.standins.http import Reply, Request, Route
+
+PATH = "/api/v2/oauth/token"
+
+
+class TailscaleStandIn:
+    """Knows one OAuth client, and answers as Tailscale does (RFC 6749, 5.1)."""
+
+    def __init__(self, client_id: str, client_secret: str) -> None:
+        pair = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
+        self._authorization = f"Basic {pair}"
+
+    def routes(self) -> Mapping[str, Route]:
+        """Return what it serves."""
+        return {f"POST {PATH}": self._token}
+
+    def _token(self, request: Request) -> Reply:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        if not secrets.compare_digest(headers.get("authorization", ""), self._authorization):
+            return Reply(401, {"message": "API token invalid"})
+        form = parse_qs(request.body.decode())
+        scope = " ".join(form.get("scope", ["all"]))
+        token = f"tskey-api-{secrets.token_hex(6)}CNTRL-{secrets.token_hex(16)}"
+        return Reply(200, {"access_token": token, "token_type": "Bearer", "expires_in": 3600, "scope": scope})
