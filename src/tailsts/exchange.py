@@ -123,6 +123,7 @@ class Exchange:
         except ExchangeFault as fault:
             outcome = fault
         except BaseException as error:
+            error.add_note(f"decision {decision}")
             self._auditor.record(event, error)
             raise
         if self._auditor.record_for_sure is not None and isinstance(outcome, Minted):

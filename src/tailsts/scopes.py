@@ -5,8 +5,9 @@ Scopes that are not in it are not refused, since Tailscale adds some each year: 
 
 import re
 
-# RFC 6749, appendix A.4: scope-token = 1*( %x21 / %x23-5B / %x5D-7E ).
-_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+# RFC 6749, appendix A.4: scope-token = 1*( %x21 / %x23-5B / %x5D-7E ); here without the comma, because Tailscale takes
+# "a,b" without complaint and then grants everything that the client has.
+_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]+")
 # The longest in the catalogue has 32 characters.
 MAX_SCOPE_LENGTH = 128
 
@@ -61,7 +62,7 @@ OPEN_ENDED = frozenset({"all", "all:read"})
 
 
 def is_scope_token(text: str) -> bool:
-    """Return whether `text` can stand as one scope in an OAuth request (RFC 6749, 3.3), and is not overlong."""
+    """Return whether `text` can stand as one scope (RFC 6749, 3.3), without commas, and is not overlong."""
     return len(text) <= MAX_SCOPE_LENGTH and _SCOPE_TOKEN.fullmatch(text) is not None
 
 

@@ -13,7 +13,7 @@ from tailsts.policy.store import Loaded, Options, load
 FAULTY = 1
 
 
-@click.command(name="check")
+@click.command(name="check", short_help="Say everything about a folder of policies.")
 @click.argument("folder", metavar="[DIR]", envvar="POLICIES_DIR", type=click.Path(path_type=Path), default="policies")
 @click.option(
     "--audience",

@@ -45,7 +45,7 @@ class _Step(msgspec.Struct, frozen=True):
     reason: str
 
 
-@click.command(name="demo")
+@click.command(name="demo", short_help="Run the whole exchange on loopback.")
 def command() -> None:
     """Run the exchange on loopback: an issuer, a stand-in for Tailscale, the real server, the real client.
 
@@ -67,7 +67,7 @@ def command() -> None:
     if not all(results):
         click.secho("\nNot everything came out as expected.", fg="red", bold=True)
         raise click.exceptions.Exit(1)
-    click.secho("\nAll came out as expected. For real:", fg="green", bold=True)
+    click.secho("\nAll came out as expected. For real (in a clone, ./dev run stands for tailsts):", fg="green", bold=True)
     click.echo("  TS_CLIENT_ID=... TS_CLIENT_SECRET_FILE=secret.txt tailsts serve --policies-dir policies")
     click.echo("  tailsts token --server http://localhost:8080 --token-file token.jwt --scope devices:core:read")
 
@@ -103,8 +103,8 @@ def _run(step: _Step, server: str, audit_log: Path) -> bool:
     else:
         click.echo(f"  -> {done.stderr.strip()}")
     event = _last_event(audit_log)
-    detail = f": {event['detail']}" if event.get("detail") else ""
-    click.echo(f"  audit log: {event['outcome']}, {event['reason']}{detail}")
+    shown = {name: event[name] for name in ("outcome", "reason", "detail", "policy") if event.get(name)}
+    click.echo(f"  audit log: {json.dumps(shown)}")
     return done.returncode == step.exit_code and event["reason"] == step.reason
 
 

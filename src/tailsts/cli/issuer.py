@@ -10,10 +10,10 @@ from tailsts.oidc.token import ALGORITHMS
 from tailsts.standins.issuer import serving
 
 
-@click.command(name="issuer")
+@click.command(name="issuer", short_help="Run an OIDC issuer for development.")
 @click.option(
     "--host",
-    envvar="TAILSTS_HOST",
+    envvar="TAILSTS_ISSUER_HOST",
     show_envvar=True,
     default="127.0.0.1",
     show_default=True,

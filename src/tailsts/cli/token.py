@@ -23,7 +23,7 @@ MAX_TOKEN_BYTES = 64 * 1024
 Output = Literal["text", "env", "json"]
 
 
-@click.command(name="token")
+@click.command(name="token", short_help="Trade an OIDC token for a Tailscale access token.")
 @click.option(
     "--server",
     envvar="TAILSTS_SERVER",
@@ -92,7 +92,7 @@ def command(
     try:
         access_token = Client(server, timeout=timeout, say=_say).exchange(secret, wanted)
     except DeniedError as error:
-        give_up([f"denied ({error.status}): {error}"], DENIED)
+        give_up([f"{error.status} {error}"], DENIED)
     except ServerUnavailableError as error:
         give_up([str(error)], UNAVAILABLE)
     click.echo(_shown(access_token.reveal(), output))

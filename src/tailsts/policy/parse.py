@@ -127,7 +127,7 @@ def _check_discovery(draft: Draft, reader: "_Reader") -> None:
 def _check_scopes(draft: Draft, reader: "_Reader") -> None:
     for scope in sorted(draft.allowed_scopes):
         if not is_scope_token(scope):
-            advice = "one scope per entry, without blanks (RFC 6749, 3.3)"
+            advice = "one scope per entry, without blanks and commas (RFC 6749, 3.3)"
             reader.fault("scope", "allowed_scopes", f"{scope!r} is not a scope", advice)
 
 

@@ -105,7 +105,7 @@ def _scopes(body: bytes) -> tuple[str, ...] | Malformed:
     if len(scopes) > MAX_SCOPES:
         return Malformed(400, "too_many_scopes", f"more than {MAX_SCOPES} scopes")
     if not all(isinstance(scope, str) and is_scope_token(scope) for scope in scopes):
-        return Malformed(400, "bad_scope", "each scope must be a scope-token (RFC 6749, section 3.3)")
+        return Malformed(400, "bad_scope", "each scope must be a scope-token (RFC 6749, section 3.3) without commas")
     return tuple(dict.fromkeys(scopes))
 
 
