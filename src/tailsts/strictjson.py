@@ -8,7 +8,9 @@ and 8; RFC 7515, section 4, and RFC 7519, section 4, allow and recommend to refu
 import json
 import math
 import re
-from typing import Never, TypeGuard
+from typing import Annotated, Never, TypeGuard
+
+import msgspec
 
 from tailsts.errors import StrictJsonError
 
@@ -36,7 +38,8 @@ def decode(raw: bytes) -> object:
         StrictJsonError: not JSON, or ambiguous: duplicate names, NaN, infinities, unpaired surrogates, integers
             beyond 64 bits, more than 32 levels.
     """
-    return _decode(raw, _STRICT)
+    usual = _decode_usual(raw)
+    return _decode(raw, _STRICT) if usual is None else usual
 
 
 def decode_isolating(raw: bytes) -> object:
@@ -50,6 +53,26 @@ def decode_isolating(raw: bytes) -> object:
 def is_text(value: object) -> TypeGuard[str]:
     """Return whether `value` is a string that can be written as UTF-8."""
     return isinstance(value, str) and not _SURROGATES.search(value)
+
+
+# What tokens and requests usually hold; anything else takes the long way.
+_Scalar = str | bool | float | Annotated[int, msgspec.Meta(gt=-(10**18), lt=10**18)] | None
+_Usual = dict[str, _Scalar | list[_Scalar] | dict[str, _Scalar | list[_Scalar] | dict[str, _Scalar]]]
+_USUAL = msgspec.json.Decoder(_Usual)
+_ENCODER = msgspec.json.Encoder()
+
+
+def _decode_usual(raw: bytes) -> _Usual | None:
+    """Return the value of `raw` if it is an object of the usual shape in its shortest spelling, else None.
+
+    This is the fast way for what most issuers write. It needs none of the checks of the long way: where writing the
+    value gives back the very same bytes, nothing in them could be read differently.
+    """
+    try:
+        value = _USUAL.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return value if _ENCODER.encode(value) == raw else None
 
 
 def _decode(raw: bytes, decoder: json.JSONDecoder) -> object:

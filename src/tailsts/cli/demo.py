@@ -67,7 +67,9 @@ def command() -> None:
     if not all(results):
         click.secho("\nNot everything came out as expected.", fg="red", bold=True)
         raise click.exceptions.Exit(1)
-    click.secho("\nAll came out as expected. For real (in a clone, ./dev run stands for tailsts):", fg="green", bold=True)
+    click.secho(
+        "\nAll came out as expected. For real (in a clone, ./dev run stands for tailsts):", fg="green", bold=True
+    )
     click.echo("  TS_CLIENT_ID=... TS_CLIENT_SECRET_FILE=secret.txt tailsts serve --policies-dir policies")
     click.echo("  tailsts token --server http://localhost:8080 --token-file token.jwt --scope devices:core:read")
 

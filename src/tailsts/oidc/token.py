@@ -1,10 +1,9 @@
 """The strict front decoder: from the bytes of a header field to an `UnverifiedToken`.
 
 Nothing here is believed yet. What is refused here is refused before any key is looked up and any signature is
-checked, so this code meets every attacker: one pattern, one JSON reader, no recursion, 16 KiB.
+checked, so this code meets every attacker: one alphabet, one reading of JSON, no recursion, 16 KiB.
 """
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -29,7 +28,8 @@ ALGORITHMS = frozenset(
 
 # RFC 7515, 7.1: three parts of base64url (section 2: no padding, no white space). Two would be an unsecured JWT
 # without signature, five a JWE: neither is decoded here at all.
-_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_BETWEEN_THREE_PARTS = b".."
 
 # RFC 8725, 3.11: a token made for another purpose (logout, security event) must not pass as an identity.
 _TYPES = frozenset({"jwt", "jose", "at+jwt"})
@@ -65,10 +65,16 @@ def decode(text: str) -> UnverifiedToken | Rejected:
 
     The signature and every other claim are the business of `verify`.
     """
-    if len(text) > MAX_TOKEN_LENGTH or not _COMPACT.fullmatch(text):
-        return Rejected(Reason.MALFORMED, "not three parts of base64url")
-    signing_input, _, signature_segment = text.encode("ascii").rpartition(b".")
+    if len(text) > MAX_TOKEN_LENGTH or not text.isascii():
+        return _NOT_COMPACT
+    raw = text.encode("ascii")
+    signing_input, _, signature_segment = raw.rpartition(b".")
     header_segment, _, payload_segment = signing_input.partition(b".")
+    # What is left of it without the characters of base64url: faster than a pattern.
+    if raw.translate(None, _BASE64URL) != _BETWEEN_THREE_PARTS or not (
+        header_segment and payload_segment and signature_segment
+    ):
+        return _NOT_COMPACT
     try:
         header = _header(header_segment)
         if isinstance(header, Rejected):
@@ -83,13 +89,16 @@ def decode(text: str) -> UnverifiedToken | Rejected:
     return UnverifiedToken(header.algorithm, header.key_id, issuer, claims, signing_input, signature)
 
 
+_NOT_COMPACT = Rejected(Reason.MALFORMED, "not three parts of base64url")
+
+
 def _json_object(segment: bytes) -> dict[str, object]:
     value = decode_json(base64url.decode_checked(segment))
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - a fault of the text, not of our types
     # "SUB" beside "sub", or a long s in it: which of them is meant depends on who reads (hashicorp/cap 191).
     names = "".join(value)
-    if not (names.isascii() and names == names.lower()) and len({name.casefold() for name in value}) != len(value):
+    if not (names.isascii() and names.islower()) and len({name.casefold() for name in value}) != len(value):
         raise ValueError("names that differ only by case")
     return value
 
