@@ -1,7 +1,6 @@
 """The composition root: builds everything once, owns start, reload and drain, and alone reads the clock."""
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -21,7 +20,7 @@ from tailsts.oidc.keyring import KeyRing
 from tailsts.policy.finding import Finding, Severity
 from tailsts.policy.model import Generation
 from tailsts.policy.store import Options, load
-from tailsts.server import logs, readiness
+from tailsts.server import logs, process, readiness
 from tailsts.server.endpoints import AdminRoutes, PublicRoutes
 from tailsts.server.exposition import Exposition
 from tailsts.server.journal import Journal, appending_to
@@ -42,9 +41,6 @@ else:
 DRAIN_SECONDS = 25.0
 FLUSH_SECONDS = 3.0
 
-# Objects that were made and are still there, before the garbage collector looks at the young ones.
-COLLECT_AFTER = 10_000
-
 CLOCK = Clock(now=time.time, monotonic=time.monotonic)
 
 
@@ -64,7 +60,9 @@ def serve(settings: Settings, lines: Iterable[str] = ()) -> None:
     Raises:
         ConfigurationError: it cannot start; with every fault, and nothing is left running.
     """
-    run_loop(_serve(prepare(settings, lines)))
+    prepared = prepare(settings, lines)
+    process.let_threads_finish()
+    run_loop(_serve(prepared))
 
 
 async def _serve(prepared: "Prepared") -> None:
@@ -149,7 +147,7 @@ class Service:
         for name, listener in self._listeners.items():
             listener.start()
             self._log.info("listening", at=name, host=listener.host, port=listener.port)
-        _spare_the_collector()
+        process.spare_the_collector()
         generation = self._exchange.in_force.generation
         self._log.info("ready", version=__version__, policies=len(generation.policies), generation=generation.digest)
         await self._stop.wait()
@@ -246,17 +244,6 @@ class Service:
             self._log.info("the audit log can be written again", lost=lost)
         else:
             self._log.error(f"the audit log {fault}")
-
-
-def _spare_the_collector() -> None:
-    """Let the garbage collector look at what exchanges leave, not at all that was loaded, and less often.
-
-    An exchange makes no reference cycles; what it makes lives for milliseconds. Each full collection would stop the
-    service for tens of milliseconds to find nothing.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER)
 
 
 async def _cancel_others() -> None:

@@ -1,0 +1,32 @@
+"""What the service asks of the interpreter and of the operating system, once, because of what it is."""
+
+import contextlib
+import gc
+import os
+import sys
+
+# Objects that were made and are still there, before the garbage collector looks at the young ones.
+COLLECT_AFTER = 10_000
+
+
+def spare_the_collector() -> None:
+    """Let the garbage collector look at what exchanges leave, not at all that was loaded, and less often.
+
+    An exchange makes no reference cycles; what it makes lives for milliseconds. Each full collection would stop the
+    service for tens of milliseconds to find nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
+
+
+def let_threads_finish() -> None:
+    """Ask Linux not to interrupt one of our threads for another one that has just become ready.
+
+    An exchange goes to and fro between the event loop and the threads of the HTTP libraries. By default each is put
+    in front of the one that woke it, which costs a switch or two for every step: with this, half as many, and a third
+    more exchanges on one core. For threads made from now on. Where it is not allowed, nothing changes.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
