@@ -155,3 +155,16 @@ def test_the_best_of_several_trusts() -> None:
     grants: list[Grant | Refusal] = [Grant("b", ("x",)), Refusal(Check.SCOPE, "a"), Grant("a", ("x",))]
     assert best(grants) == Grant("a", ("x",))
     assert best([Refusal(Check.SUBJECT, None), Refusal(Check.LIFETIME, "p")]) == Refusal(Check.LIFETIME, "p")
+
+
+@pytest.mark.parametrize("subject", ["аcme", "ACME", "acme\u200b", "ａｃｍｅ", "acme "])  # noqa: RUF001 - that is it
+def test_p19_subjects_that_look_alike(subject: str) -> None:
+    """P-19: a subject is compared as it is; letters that look alike, are wide or invisible are others."""
+    assert decide(token(subject=subject), ("x",), [policy(subject="acme")], NOW) == Refusal(Check.SUBJECT, None)
+
+
+def test_n15_an_issuer_with_a_slash_is_another_issuer() -> None:
+    """N-15: issuers are compared byte for byte."""
+    trusts = assemble([policy(issuer="https://i/")], "digest").trusts
+    assert "https://i" not in trusts
+    assert "https://i/" in trusts

@@ -103,7 +103,7 @@ def test_j05_clock_skew(changes: dict[str, object], expected: Reason | None) -> 
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
 @pytest.mark.parametrize("value", ["1999999999", True, [1999999999], {"a": 1}, "", False])
 def test_j06_times_are_numbers(name: str, value: object) -> None:
-    """J-06: a time is a number: no string, no boolean, no list."""
+    """J-06, J-20: a time is a number: no string, no boolean, no list."""
     assert judge(token(**{name: value})) is Reason.CLAIM
 
 

@@ -1,0 +1,97 @@
+"""The architecture page against the code, and the shape that the code keeps."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes.pages import ROOT, code, read, rows, section
+
+SOURCE = ROOT / "src/tailsts"
+PAGE = read("docs/architecture.md")
+MODULES = sorted(SOURCE.rglob("*.py"))
+MAX_FUNCTION_LINES, MAX_MODULE_LINES = 40, 300
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield the functions of a module."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Return the lines of a function's body, without its docstring."""
+    body = function.body[1:] if ast.get_docstring(function) and len(function.body) > 1 else function.body
+    return (function.end_lineno or 0) - body[0].lineno + 1
+
+
+def test_every_module_has_its_sentence() -> None:
+    """The table of modules names each module that has code, and no other."""
+    named = {name for row in rows(section(PAGE, "Rooms")) for name in code(row[0])}
+    for name in named:
+        assert (SOURCE / name).exists(), name
+    for path in MODULES:
+        relative = path.relative_to(SOURCE)
+        covered = {str(relative), f"{relative.parts[0]}/"} & named
+        assert covered or path.stem in {"__init__", "__main__"}, relative
+
+
+def test_layers() -> None:
+    """The order of imports on the page is the one that is checked."""
+    contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    checked = " > ".join(layer.replace("tailsts.", "") for layer in contracts[0]["layers"])
+    assert f"`{checked}`" in PAGE
+
+
+def test_every_cache_is_in_the_table() -> None:
+    """Each module that keeps results for later is in the table of caches."""
+    caching = {str(path.relative_to(SOURCE)) for path in MODULES if re.search(r"\blru_cache\(", path.read_text())}
+    documented = {name for row in rows(section(PAGE, "Caches")) for name in code(row[0])}
+    assert caching <= documented
+
+
+@pytest.mark.parametrize(
+    ("made", "maker"),
+    [
+        ("VerifiedToken", "oidc/verify.py"),
+        ("Grant", "policy/decide.py"),
+        ("UnverifiedToken", "oidc/token.py"),
+        ("AccessToken", "tailscale/answer.py"),
+    ],
+)
+def test_each_state_of_trust_has_one_maker(made: str, maker: str) -> None:
+    """A value that stands for trust is made in one place, so that no step can be left out."""
+    makers = {
+        str(path.relative_to(SOURCE))
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == made
+    }
+    assert makers == {maker}
+
+
+def test_sizes() -> None:
+    """Modules can be read at one sitting, and functions at one glance."""
+    long = {str(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert {path for path, count in long.items() if count > MAX_MODULE_LINES} == set()
+    sizes = {f"{path.name}:{function.name}": lines(function) for path in MODULES for function in functions(path)}
+    assert {name for name, count in sizes.items() if count > MAX_FUNCTION_LINES} == set()
+
+
+def test_one_place_reads_the_clock_of_the_service() -> None:
+    """In the service, time is an argument: only the composition root reads it."""
+    reading = {
+        str(path.relative_to(SOURCE)) for path in MODULES if re.search(r"\btime\.(time|monotonic)\b", path.read_text())
+    }
+    # The client is a program of its own, and the stand-ins and commands are no part of the service.
+    assert reading == {"server/app.py", "client.py", "standins/issuer.py", "cli/demo.py"}
+
+
+def test_one_place_makes_clients() -> None:
+    """Every outgoing request goes through `outbound`, with its size, deadline and redirect rule."""
+    using = {str(path.relative_to(SOURCE)) for path in MODULES if "ClientBuilder" in path.read_text()}
+    assert using == {"outbound.py"}

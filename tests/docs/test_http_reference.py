@@ -1,0 +1,84 @@
+"""The HTTP reference and the tables of operations against the code."""
+
+import re
+
+import msgspec
+
+from fakes.pages import ROOT, code, read, rows, section
+from tailsts.audit import Event
+from tailsts.errors import ExchangeFault
+from tailsts.oidc.rejected import Reason
+from tailsts.policy.decide import Check, Refusal
+from tailsts.server.readiness import Readiness, TrustState
+from tailsts.server.wire import MAX_BODY_LENGTH, MAX_SCOPES
+
+PAGE = read("docs/http.md")
+OPERATIONS = read("docs/operations.md")
+SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "src/tailsts").rglob("*.py")))
+
+
+def reasons(outcome: str) -> set[str]:
+    """Return the documented reasons of an outcome."""
+    (row,) = [row for row in rows(section(PAGE, "Outcomes and reasons")) if code(row[0]) == [outcome]]
+    return set(code(row[2]))
+
+
+def subclasses(kind: type[ExchangeFault]) -> list[type[ExchangeFault]]:
+    """Return all classes below `kind` that have none below them."""
+    below = [leaf for child in kind.__subclasses__() for leaf in subclasses(child)]
+    return below or [kind]
+
+
+def test_reasons() -> None:
+    """Each reason that the code can give is in the table, under its outcome, and no other."""
+    assert reasons("rejected") == {reason.value for reason in Reason}
+    assert reasons("refused") == {Refusal(check, None).reason for check in Check}
+    malformed = set(re.findall(r'Malformed\(\s*\d+,\s*"(\w+)"', SOURCE))
+    assert reasons("malformed") == malformed
+    faults = {kind.reason for kind in subclasses(ExchangeFault)} | {"internal"}
+    assert reasons("unavailable") | reasons("fault") == faults
+
+
+def test_messages() -> None:
+    """Each message in the table of statuses is in the code."""
+    text = re.sub(r"\{MAX_BODY_LENGTH\}|\{MAX_TOKEN_LENGTH\}", str(MAX_BODY_LENGTH), SOURCE)
+    text = text.replace("{MAX_SCOPES}", str(MAX_SCOPES)).replace("{BODY_SECONDS:.0f}", "8")
+    for row in rows(section(PAGE, "POST /")):
+        for message in code(row[2]):
+            assert message.removesuffix(" ...").removeprefix("denied: ") in text, message
+
+
+def test_statuses() -> None:
+    """Each status that the wire can give is in the table."""
+    documented = {int(row[0]) for row in rows(section(PAGE, "POST /"))}
+    wired = {int(number) for number in re.findall(r"(?:Malformed|_failure|Answer)\(\s*(\d{3})\b", SOURCE)}
+    assert wired <= documented
+
+
+def test_metrics() -> None:
+    """Each metric is in the table, and no other."""
+    names = set(re.findall(r'"(tailsts_\w+)"', read("src/tailsts/server/exposition.py")))
+    documented = {code(row[0])[0].removesuffix("_total") for row in rows(section(PAGE, "Admin port: GET /metrics"))}
+    assert documented == names
+
+
+def test_readiness() -> None:
+    """Each member of the readiness document is in the table."""
+    table = rows(section(PAGE, "Admin port: GET /readyz"))
+    assert {name for row in table for name in code(row[0])} == set(Readiness.__struct_fields__)
+    assert set(TrustState.__struct_fields__) <= set(code(table[-1][1]))
+
+
+def test_audit_members() -> None:
+    """Each member of an audit event is in the table, and no other."""
+    documented = {name for row in rows(section(OPERATIONS, "The audit log")) for name in code(row[0])}
+    event = msgspec.to_builtins(Event("t", "d", "g", "p", "u"))
+    assert documented == {*Event.__struct_fields__, *event}
+
+
+def test_what_is_seen_of_failures() -> None:
+    """Each log line and metric that the outage table names is in the code or the HTTP reference."""
+    for row in rows(section(OPERATIONS, "What happens when things fail")):
+        for text in code(row[2]):
+            name = text.partition("{")[0].split(" 0")[0]
+            assert name in SOURCE or name in PAGE, text
