@@ -16,13 +16,16 @@ def read_bounded(path: PurePath, limit: int, *, refuse_world_writable: bool = Fa
     try:
         # Without O_NONBLOCK, opening a FIFO would wait for its writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
                 raise FileError("is not a regular file")
             if refuse_world_writable and mode & stat.S_IWOTH:
                 raise FileError("can be changed by everybody on this machine; chmod o-w it")
-            raw = file.read(limit + 1)
+            with open(descriptor, "rb", closefd=False) as file:
+                raw = file.read(limit + 1)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise FileError(f"cannot be read: {error.strerror}") from None
     if len(raw) > limit:

@@ -17,13 +17,23 @@ from tailsts.errors import AuditUnavailableError
 MAX_PENDING_BYTES = 8 * 1024 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
 RETRY_SECONDS = 1.0
+# How long somebody waits for a line to be written: disks take milliseconds, and a caller is waiting too.
+WAIT_SECONDS = 5.0
 
 Opener = Callable[[], int]
 
 
 def appending_to(path: PurePath) -> Opener:
     """Return what opens the file at `path` to write at its end; a new one is its owner's alone to read."""
-    return lambda: os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def opener() -> int:
+        # Without O_NONBLOCK, opening a FIFO would wait for its reader for ever.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(path, flags, 0o600)
+        os.set_blocking(descriptor, True)
+        return descriptor
+
+    return opener
 
 
 class _Receipt:
@@ -70,27 +80,33 @@ class Journal:
         self._thread = threading.Thread(target=self._write_until_closed, name="journal", daemon=True)
         self._thread.start()
 
-    def add(self, lines: bytes, count: int = 1) -> None:
-        """Add `count` lines, each of which ends in a line feed. They are written soon."""
+    def add(self, lines: bytes, count: int = 1) -> bool:
+        """Add `count` lines, each of which ends in a line feed. They are written soon; False if they are lost."""
         if self._queued_bytes - self._written_bytes > MAX_PENDING_BYTES:
             self.lost += count
-            return
+            return False
         self._queued_bytes += len(lines)
         self._queue.append(lines)
         self._wake.set()
+        return True
 
     async def written(self, line: bytes) -> None:
         """Add a line and wait until it was written.
 
         Raises:
-            AuditUnavailableError: it could not be written now. It stays in the buffer.
+            AuditUnavailableError: it could not be written now. It stays in the buffer, if it fitted in.
         """
         self.require_writable()
-        self.add(line)
+        if not self.add(line):
+            raise AuditUnavailableError("has more lines to write than it can keep", retry_after=round(RETRY_SECONDS))
         receipt = _Receipt()
         self._queue.append(receipt)
         self._wake.set()
-        await receipt.future
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await receipt.future
+        except TimeoutError:
+            raise AuditUnavailableError("was not written in time", retry_after=round(RETRY_SECONDS)) from None
 
     def require_writable(self) -> None:
         """Raise AuditUnavailableError if the last attempt to write failed."""
@@ -116,7 +132,8 @@ class Journal:
             closing = self._closing
             if self._reopening:
                 self._open_again()
-            while self._write_batch():
+            # As long as the new file cannot be opened, lines wait: nobody would look for them in the old one.
+            while not self._reopening and self._write_batch():
                 pass
             if closing:
                 return
@@ -126,35 +143,45 @@ class Journal:
         try:
             descriptor = self._opener()
         except OSError as error:
-            self._note(f"cannot be opened again: {error.strerror}")
+            self._reopening = True
+            self._fail(f"cannot be opened again: {error.strerror}", [])
             return
         os.close(self._descriptor)
         self._descriptor = descriptor
 
     def _write_batch(self) -> bool:
         """Write some of what is waiting; return whether it is worth calling again at once."""
-        lines, receipts = self._take_batch()
+        lines, receipts = self._take(MAX_BATCH_BYTES)
         if not lines and not receipts and not self._rest:
             return False
         self._rest += b"".join(lines)
-        fault = None
         try:
             while self._rest:
                 count = os.write(self._descriptor, self._rest)
                 self._written_bytes += count
                 self._rest = self._rest[count:]
         except OSError as error:
-            fault = f"cannot be written: {error.strerror}"
-        self._note(fault)
+            self._fail(f"cannot be written: {error.strerror}", receipts)
+            return False
+        self._note(None)
         for receipt in receipts:
-            receipt.settle(fault)
-        return fault is None
+            receipt.settle(None)
+        return True
 
-    def _take_batch(self) -> tuple[list[bytes], list[_Receipt]]:
+    def _fail(self, fault: str, receipts: list[_Receipt]) -> None:
+        """Tell everybody who waits, also for lines further behind. The lines stay."""
+        lines, others = self._take(None)
+        self._rest += b"".join(lines)
+        self._note(fault)
+        for receipt in (*receipts, *others):
+            receipt.settle(fault)
+
+    def _take(self, limit: int | None) -> tuple[list[bytes], list[_Receipt]]:
+        """Take what is waiting, up to some bytes."""
         lines: list[bytes] = []
         receipts: list[_Receipt] = []
         size = len(self._rest)
-        while self._queue and size < MAX_BATCH_BYTES:
+        while self._queue and (limit is None or size < limit):
             entry = self._queue.popleft()
             if isinstance(entry, bytes):
                 lines.append(entry)
