@@ -28,7 +28,7 @@ _STRINGS = re.compile(r'"(?:[^"\\]|\\[\s\S])*+(?:"|\\?\Z)')
 
 
 class Ambiguous:
-    """Stands where an object with duplicate member names stood, in documents that are read leniently."""
+    """Stands where something stood that two readers could read differently, in documents that are read leniently."""
 
 
 def decode(raw: bytes) -> object:
@@ -43,9 +43,10 @@ def decode(raw: bytes) -> object:
 
 
 def decode_isolating(raw: bytes) -> object:
-    """Like `decode`, but faults of one object stay with it, so that one bad key does not cost the good ones.
+    """Like `decode`, but faults of one member stay with it, so that one bad key does not cost the good ones.
 
-    An object with duplicate names becomes an `Ambiguous`; strings may hold unpaired surrogates (`is_text` tells).
+    An object with duplicate names, and a number that is none or has no bounds, becomes an `Ambiguous`; strings may
+    hold unpaired surrogates (`is_text` tells).
     """
     return _decode(raw, _ISOLATING)
 
@@ -101,7 +102,7 @@ def _reason(error: ValueError) -> str:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("duplicate member names")
+        raise ValueError("JSON with duplicate member names")
     return members
 
 
@@ -111,21 +112,34 @@ def _unique_or_ambiguous(pairs: list[tuple[str, object]]) -> dict[str, object] |
 
 
 def _refuse_constant(_name: str) -> Never:
-    raise ValueError("NaN or infinity")
+    raise ValueError("JSON with NaN or infinity")
+
+
+def _ambiguous(_text: str) -> Ambiguous:
+    return Ambiguous()
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
-        raise ValueError("NaN or infinity")
+        raise ValueError("JSON with NaN or infinity")
     return number
+
+
+def _finite_or_ambiguous(digits: str) -> float | Ambiguous:
+    number = float(digits)
+    return Ambiguous() if math.isinf(number) else number
 
 
 def _integer(digits: str) -> int:
     # What is longer is exact for one reader and rounded for the next, and costs the square of its length.
     if len(digits) > MAX_INTEGER_LENGTH:
-        raise ValueError("an integer beyond 64 bits")
+        raise ValueError("JSON with an integer beyond 64 bits")
     return int(digits)
+
+
+def _integer_or_ambiguous(digits: str) -> int | Ambiguous:
+    return Ambiguous() if len(digits) > MAX_INTEGER_LENGTH else int(digits)
 
 
 def _refuse_depth(text: str) -> None:
@@ -151,7 +165,7 @@ _STRICT = json.JSONDecoder(
 )
 _ISOLATING = json.JSONDecoder(
     object_pairs_hook=_unique_or_ambiguous,
-    parse_constant=_refuse_constant,
-    parse_float=_finite,
-    parse_int=_integer,
+    parse_constant=_ambiguous,
+    parse_float=_finite_or_ambiguous,
+    parse_int=_integer_or_ambiguous,
 )

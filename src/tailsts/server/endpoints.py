@@ -74,7 +74,7 @@ async def _read_request(inbound: Inbound) -> ExchangeRequest | Malformed:
     if inbound.method != "POST":
         return Malformed(405, "method", "only POST")
     length = inbound.headers.get("content-length")
-    bearer = wire.bearer_token(inbound.header_values("authorization"), inbound.headers.get("content-type"), length)
+    bearer = wire.bearer_token(inbound.header_values("authorization"), inbound.single("content-type"), length)
     if isinstance(bearer, Malformed):
         return bearer
     try:

@@ -74,6 +74,16 @@ class Inbound:
         values: list[str] = self.headers.get_all(name)  # type: ignore[attr-defined]  # missing in its stubs
         return values
 
+    def single(self, name: str) -> str | None:
+        """Return the value of the only header field of this name, None if there is none.
+
+        It is "" if there are several, or if it is not ASCII: that is no value which anything of ours has.
+        """
+        values = self.header_values(name)
+        if not values:
+            return "" if name in self.headers else None
+        return values[0] if len(values) == 1 else ""
+
     async def body(self, limit: int, *, length_known: bool) -> bytes:
         """Read the body.
 

@@ -1,0 +1,109 @@
+"""Section 4 of the contract, without a socket: from a decision to the answer that the caller sees."""
+
+from typing import get_args
+
+import pytest
+
+from tailsts.credentials import AccessToken
+from tailsts.errors import (
+    AuditUnavailableError,
+    KeysUnavailableError,
+    TailscaleAnswerError,
+    TailscaleUnavailableError,
+)
+from tailsts.exchange import Decision, Malformed, Minted, Outcome
+from tailsts.oidc.rejected import Reason, Rejected
+from tailsts.policy.decide import Check, Grant, Refusal
+from tailsts.server.wire import Answer, answer, plain
+
+TEXT = ("content-type", "text/plain; charset=utf-8")
+NO_STORE = ("cache-control", "no-store")
+CHALLENGE = ("www-authenticate", "Bearer")
+ID = "0123456789abcdef0123"
+DECISION_ID = ("x-decision-id", ID)
+
+
+def test_granted() -> None:
+    """The answer to a granted request is the token and nothing else, not even a line feed."""
+    minted = Minted(AccessToken("tskey-api-x", ("dns",), 3600), Grant("infra", ("dns",)))
+    assert answer(Decision(ID, minted)) == Answer(200, [TEXT, NO_STORE, DECISION_ID], "tskey-api-x")
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_h05_before_verification_all_failures_look_alike(reason: Reason) -> None:
+    """H-05: status, fields and text of every failure before verification are the same but for the decision id."""
+    shown = answer(Decision(ID, Rejected(reason, "no policy names this issuer")))
+    assert shown == Answer(401, [TEXT, NO_STORE, DECISION_ID, CHALLENGE], f"invalid token (decision {ID})\n")
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        (Check.SUBJECT, "denied: subject not allowed"),
+        (Check.AUDIENCE, "denied: audience not allowed"),
+        (Check.ALGORITHM, "denied: algorithm not allowed"),
+        (Check.LIFETIME, "denied: lifetime of the token not allowed"),
+        (Check.SCOPE, "denied: scopes not allowed"),
+    ],
+)
+@pytest.mark.parametrize("policy", ["infra", None])
+def test_h06_a_refusal_names_the_check_alone(check: Check, text: str, policy: str | None) -> None:
+    """H-06: a verified caller learns which kind of check failed, and not at which policy."""
+    shown = answer(Decision(ID, Refusal(check, policy)))
+    assert shown == Answer(403, [TEXT, NO_STORE, DECISION_ID], f"{text} (decision {ID})\n")
+
+
+def test_h06_every_check_has_its_words() -> None:
+    """H-06: no check was added without words for it."""
+    assert [answer(Decision(ID, Refusal(check, None))).status for check in Check] == [403] * len(Check)
+
+
+@pytest.mark.parametrize(
+    ("status", "extra"),
+    [(400, []), (401, [CHALLENGE]), (405, [("allow", "POST")]), (408, []), (413, []), (415, []), (431, [])],
+)
+def test_malformed(status: int, extra: list[tuple[str, str]]) -> None:
+    """What is no request is told why, with the fields that its status asks for."""
+    shown = answer(Decision(ID, Malformed(status, "code", "what is wrong")))
+    assert shown == Answer(status, [TEXT, NO_STORE, DECISION_ID, *extra], f"what is wrong (decision {ID})\n")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        KeysUnavailableError("no keys of https://issuer.example.com: no answer in time", retry_after=7),
+        TailscaleUnavailableError("Tailscale cannot be reached", retry_after=7),
+        AuditUnavailableError("no space left on device", retry_after=7),
+    ],
+)
+def test_unavailable(fault: Outcome) -> None:
+    """An outage is 503 with Retry-After, and says nothing about what is out."""
+    shown = answer(Decision(ID, fault))
+    text = f"temporarily unavailable, try again later (decision {ID})\n"
+    assert shown == Answer(503, [TEXT, NO_STORE, DECISION_ID, ("retry-after", "7")], text)
+
+
+def test_a_wrong_answer_of_tailscale() -> None:
+    """What Tailscale said wrongly is 502, and is told to the operator, not to the caller."""
+    shown = answer(Decision(ID, TailscaleAnswerError("Tailscale does not accept the OAuth client's id and secret")))
+    text = f"Tailscale did not give a usable answer (decision {ID})\n"
+    assert shown == Answer(502, [TEXT, NO_STORE, DECISION_ID], text)
+
+
+def test_every_kind_of_outcome_is_shown_here() -> None:
+    """The kinds of outcome are those that the tests above know."""
+    names = {kind.__name__ for kind in get_args(Outcome)}
+    assert names == {"Minted", "Refusal", "Rejected", "Malformed", "ExchangeFault"}
+
+
+@pytest.mark.parametrize("extra", [[], [("allow", "GET, HEAD")]])
+def test_u10_other_answers(extra: list[tuple[str, str]]) -> None:
+    """U-10: what is not about an exchange is plain text too, not to be stored, and open to no other origin."""
+    assert plain(404, "not found", *extra) == Answer(404, [TEXT, NO_STORE, *extra], "not found\n")
+
+
+def test_u10_no_answer_shares_its_fields_with_another() -> None:
+    """U-10: a field that is added to one answer does not appear on the next one."""
+    first = answer(Decision(ID, Rejected(Reason.EXPIRED, "")))
+    first.headers.append(("access-control-allow-origin", "*"))
+    assert answer(Decision(ID, Rejected(Reason.EXPIRED, ""))).headers == [TEXT, NO_STORE, DECISION_ID, CHALLENGE]
