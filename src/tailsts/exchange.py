@@ -22,6 +22,11 @@ from tailsts.policy.decide import Grant, Refusal, best, decide
 from tailsts.policy.model import Generation, Trust
 from tailsts.tailscale.token_endpoint import TokenEndpoint
 
+# What is said of a token under one trust's keys and may be otherwise under another's.
+_OTHER_UNDER_OTHER_KEYS = frozenset(
+    {Reason.ALGORITHM, Reason.AMBIGUOUS_KEY, Reason.BAD_SIGNATURE, Reason.KEY_MISMATCH, Reason.UNKNOWN_KEY}
+)
+
 # A caller of a mint that took this long (seconds) may have left; asking costs too much to ask each time.
 SLOW_MINT = 0.25
 
@@ -150,6 +155,8 @@ class Exchange:
         keyed = _at_hand(trusts, token.key_id) or await self._fetched(trusts, token.key_id, event)
         believed = self._believed(token, keyed, now, event)
         if isinstance(believed, Rejected):
+            if believed.reason in _OTHER_UNDER_OTHER_KEYS:
+                _refuse_to_guess(trusts, keyed)
             return believed
         # May it have that?
         grant = self._grant(believed, request.scopes, now, event)

@@ -11,7 +11,9 @@ def test_scope_tokens(text: str) -> None:
     assert is_scope_token(text)
 
 
-@pytest.mark.parametrize("text", ["", " ", "a b", "a,b", "a\tb", "a\n", 'a"b', "a\\b", "é", "\0", "a" * 129, "\x7f", "\ud800"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "a b", "a,b", "a\tb", "a\n", 'a"b', "a\\b", "é", "\0", "a" * 129, "\x7f", "\ud800"]
+)
 def test_no_scope_tokens(text: str) -> None:
     """U-03: blanks, commas, quotes, control characters, other alphabets and overlong texts are no scopes."""
     assert not is_scope_token(text)

@@ -6,6 +6,7 @@ leads to an outgoing request, except that an unknown key id may bring forward th
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -55,6 +56,7 @@ class KeyCache:
         self._report = report
         self._attempt: asyncio.Task[None] | None = None
         self._timer: asyncio.Task[None] | None = None
+        self._failed = asyncio.Event()
 
     def start(self) -> None:
         """Fetch now and from time to time, in the background, until `stop`."""
@@ -114,7 +116,11 @@ class KeyCache:
 
     async def _refresh_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(freshness.next_refresh(self.state, self._rules, self._monotonic()))
+            # A fetch that a request caused and that failed is made again soon: then the timer's time comes earlier.
+            self._failed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(freshness.next_refresh(self.state, self._rules, self._monotonic())):
+                    await self._failed.wait()
             if freshness.next_refresh(self.state, self._rules, self._monotonic()) <= 0:
                 await self._fetch(demanded=False)
 
@@ -139,6 +145,7 @@ class KeyCache:
         now = self._monotonic()
         if keys is None:
             self.state = freshness.failed(self.state, now)
+            self._failed.set()
         else:
             self.state = freshness.succeeded(self.state, now)
             self.keys = keys

@@ -15,6 +15,7 @@ class KeyLog:
         self._metrics = metrics
         self._log = structlog.get_logger()
         self._faults: dict[tuple[str, KeySource], str | None] = {}
+        self._fetched: set[tuple[str, KeySource]] = set()
         self._dropped: dict[tuple[str, KeySource], tuple[DroppedKey, ...]] = {}
 
     def report(self, report: FetchReport) -> None:
@@ -26,10 +27,12 @@ class KeyLog:
         log = self._log.bind(issuer=report.issuer, source=describe(report.source))
         if report.fault is not None:
             if report.fault != before:
-                log.warning("keys cannot be fetched; the last good ones serve meanwhile", fault=report.fault)
+                meanwhile = "the last good keys serve" if pair in self._fetched else "its tokens are answered with 503"
+                log.warning("keys cannot be fetched", fault=report.fault, meanwhile=meanwhile)
             return
         if report.keys is None:
             return
+        self._fetched.add(pair)
         if before is not None:
             log.info("keys fetched", keys=len(report.keys))
         dropped = tuple(report.keys.dropped)
