@@ -15,6 +15,9 @@ import msgspec
 MAX_TEXT = 256
 MAX_NESTED = 512
 
+# The time of a stage that was not reached. The encoder leaves out what *is* the default, not what equals it.
+NOT_REACHED = 0.0
+
 # The claims that name the workload for a person who reads the log: the registered ones (RFC 7519, 4.1), and those
 # by which the usual issuers tell one run from another.
 CHOSEN_CLAIMS = frozenset(
@@ -83,10 +86,10 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag
     granted_scopes: tuple[str, ...] = ()
     token_sha256: str = ""
     undelivered: bool = False
-    keys_ms: float = 0.0
-    verify_ms: float = 0.0
-    decide_ms: float = 0.0
-    mint_ms: float = 0.0
+    keys_ms: float = NOT_REACHED
+    verify_ms: float = NOT_REACHED
+    decide_ms: float = NOT_REACHED
+    mint_ms: float = NOT_REACHED
 
     def tidy(self) -> None:
         """Keep of the claims what the log keeps, and bring everything to its size. Once, when all is filled in."""
@@ -98,12 +101,14 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag
             for name, value in claims.items()
             if name in CHOSEN_CLAIMS
         }
+        self.requested_scopes = _cut_each(self.requested_scopes)
+        self.granted_scopes = _cut_each(self.granted_scopes)
         self.user_agent = _cut(self.user_agent)
         # To whole microseconds; round() would take as long as all of the above.
-        self.keys_ms = int(self.keys_ms * 1000) / 1000
-        self.verify_ms = int(self.verify_ms * 1000) / 1000
-        self.decide_ms = int(self.decide_ms * 1000) / 1000
-        self.mint_ms = int(self.mint_ms * 1000) / 1000
+        self.keys_ms = int(self.keys_ms * 1000 + 0.5) / 1000 or NOT_REACHED
+        self.verify_ms = int(self.verify_ms * 1000 + 0.5) / 1000 or NOT_REACHED
+        self.decide_ms = int(self.decide_ms * 1000 + 0.5) / 1000 or NOT_REACHED
+        self.mint_ms = int(self.mint_ms * 1000 + 0.5) / 1000 or NOT_REACHED
 
 
 def json_line(event: Event) -> bytes:
@@ -142,6 +147,10 @@ def _text(value: object) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "..."
+
+
+def _cut_each(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return texts if sum(map(len, texts)) <= MAX_TEXT else tuple(map(_cut, texts))
 
 
 def _bounded(value: object) -> object:

@@ -8,6 +8,7 @@ use(token.reveal())
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 
@@ -19,8 +20,12 @@ from tailsts.outbound import HTTP_OK, Limits, Response, SyncOutbound
 LIMITS = Limits(connect=5.0, total=20.0, body=64 * 1024)
 FIRST_WAIT, LAST_WAIT = 0.5, 10.0
 
+# RFC 6750, 2.1: what can stand after "Bearer"; and the colon, which RFC 6749 allows.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/:-]+=*")
+
 DECISION_ID = "x-decision-id"
-SERVICE_UNAVAILABLE, SERVER_ERRORS = 503, 500
+REDIRECTS = range(300, 400)
+NOT_FOUND, SERVICE_UNAVAILABLE, SERVER_ERRORS = 404, 503, 500
 
 
 class DeniedError(TailstsError):
@@ -55,26 +60,31 @@ class Client:
         """Trade `token` for a Tailscale access token with `scopes`.
 
         Raises:
+            ValueError: `token` is not a token.
             DeniedError: the server said no; asking again would not help.
             ServerUnavailableError: no yes and no no within the time-out.
         """
+        if not _TOKEN.fullmatch(token.reveal()):
+            raise ValueError("what was given is not a token")
         body = json.dumps({"scopes": list(scopes)}).encode()
         headers = {"authorization": f"Bearer {token.reveal()}", "content-type": "application/json"}
         deadline = time.monotonic() + self._timeout
         wait = FIRST_WAIT
         while True:
-            answer = self._attempt(body, headers, deadline - time.monotonic())
+            answer = self._attempt(body, headers, token, deadline - time.monotonic())
             if isinstance(answer, Secret):
                 return answer
             reason, asked = answer
-            pause = wait if asked is None else asked
+            pause = wait if asked is None else max(asked, FIRST_WAIT)
             if time.monotonic() + pause >= deadline:
                 raise ServerUnavailableError(reason)
             self._say(f"{reason}; trying again in {pause:g} s")
             time.sleep(pause)
             wait = min(wait * 2, LAST_WAIT)
 
-    def _attempt(self, body: bytes, headers: dict[str, str], seconds: float) -> Secret | tuple[str, float | None]:
+    def _attempt(
+        self, body: bytes, headers: dict[str, str], sent: Secret, seconds: float
+    ) -> Secret | tuple[str, float | None]:
         """Return the token, or why there is none yet and after how many seconds the server wants to be asked."""
         try:
             response = self._outbound.post(self._url, body, headers, max(seconds, 0.1))
@@ -82,9 +92,14 @@ class Client:
             return f"{self._url} cannot be reached: {error}", None
         if response.status == HTTP_OK:
             return _token(response)
-        message = _message(response)
+        message = _message(response, sent)
         if _is_worth_repeating(response):
             return f"{self._url} answered {response.status}: {message}", _retry_after(response)
+        if response.status == NOT_FOUND or response.status in REDIRECTS:
+            # Never followed: the OIDC token is for this server alone.
+            raise ServerUnavailableError(
+                f"{self._url} answered {response.status}: is this the URL of a TailSTS server?"
+            )
         if response.status >= SERVER_ERRORS:
             raise ServerUnavailableError(f"{self._url} answered {response.status}: {message}")
         raise DeniedError(response.status, message, response.headers.get(DECISION_ID))
@@ -92,7 +107,7 @@ class Client:
 
 def _token(response: Response) -> Secret:
     text = response.body.decode("ascii", "replace")
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
+    if not _TOKEN.fullmatch(text):
         raise ServerUnavailableError("the answer is not a token: is this a TailSTS server?")
     return Secret(text)
 
@@ -108,6 +123,8 @@ def _retry_after(response: Response) -> float | None:
     return float(text[:9]) if text.isascii() and text.isdigit() else None
 
 
-def _message(response: Response) -> str:
-    text = response.body[:500].decode("utf-8", "replace").strip()
+def _message(response: Response, sent: Secret) -> str:
+    # A proxy may quote what it did not like: our own token must not get into a log by that.
+    whole = response.body.decode("utf-8", "replace").replace(sent.reveal(), "***")
+    text = whole[:500].strip()
     return text if text.isprintable() else ascii(text)

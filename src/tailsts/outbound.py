@@ -168,5 +168,8 @@ def _translated(error: PyreqwestError) -> OutboundError:
     # The first cause repeats the URL, the last says what happened.
     text = causes[-1]["message"] if causes else error.message
     if isinstance(error, RequestTimeoutError):
+        # Its subclasses do not tell whether there was a connection already.
+        if any(cause["message"] == "client error (Connect)" for cause in causes or ()):
+            return OutboundError("connect", "no connection in time")
         return OutboundError("timeout", "no answer in time")
     return OutboundError("connect" if isinstance(error, ConnectError) else "protocol", text)

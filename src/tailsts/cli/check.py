@@ -60,6 +60,11 @@ def _text(loaded: Loaded) -> str:
     lines = [str(finding) for finding in loaded.findings]
     count = Counter(finding.severity for finding in loaded.findings)
     summary = ", ".join(f"{count[severity]} {severity}" for severity in Severity)
-    generation = loaded.generation
-    loads = "not loaded" if generation is None else f"{len(generation.policies)} policies loaded"
-    return "\n".join([*lines, f"{loads}; findings: {summary}"])
+    return "\n".join([*lines, f"{_loads(loaded)}; findings: {summary}"])
+
+
+def _loads(loaded: Loaded) -> str:
+    if loaded.generation is None:
+        return "would not load"
+    number = len(loaded.generation.policies)
+    return "1 policy loads" if number == 1 else f"{number} policies load"

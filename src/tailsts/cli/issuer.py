@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import suppress
 
 import click
 
@@ -93,10 +94,15 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
     """
     extra = dict(_claim(text) for text in claims)
     try:
-        with serving(host, port, issuer=issuer, algorithm=alg, key_id=kid) as (running, jwks_url):
+        with (
+            suppress(KeyboardInterrupt),
+            serving(host, port, issuer=issuer, algorithm=alg, key_id=kid) as (running, jwks_url),
+        ):
             click.echo(running.token(subject, audiences=audiences, claims=extra, lifetime=ttl))
-            click.echo(f"tailsts: above is a token of {running.issuer}, keys at {jwks_url}; Ctrl-C ends", err=True)
-            _wait()
+            said = f"a token of {running.issuer} is on standard output, its keys at {jwks_url} until Ctrl-C"
+            click.echo(f"tailsts: {said}", err=True)
+            threading.Event().wait()
+        click.echo("tailsts: stopped", err=True)
     except OSError as error:
         give_up([f"cannot listen on {host}, port {port}: {error.strerror}"])
 
@@ -111,10 +117,3 @@ def _claim(text: str) -> tuple[str, object]:
         return name.removesuffix(":"), json.loads(value)
     except ValueError:
         raise click.BadParameter(f"{value!r} is not JSON", param_hint="--claim") from None
-
-
-def _wait() -> None:
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        click.echo("tailsts: stopped", err=True)

@@ -13,8 +13,6 @@ import click
 from tailsts.cli.faults import USAGE, give_up
 from tailsts.client import Client, DeniedError, ServerUnavailableError
 from tailsts.credentials import Secret
-from tailsts.errors import FileError
-from tailsts.files import read_bounded
 from tailsts.oidc.source import is_loopback
 
 DENIED, UNAVAILABLE = 1, 3
@@ -23,7 +21,12 @@ MAX_TOKEN_BYTES = 64 * 1024
 Output = Literal["text", "env", "json"]
 
 
-@click.command(name="token", short_help="Trade an OIDC token for a Tailscale access token.")
+@click.command(
+    name="token",
+    short_help="Trade an OIDC token for a Tailscale access token.",
+    # Click would repeat a word too many in its message, and that word may well be the token.
+    context_settings={"allow_extra_args": True},
+)
 @click.option(
     "--server",
     envvar="TAILSTS_SERVER",
@@ -86,6 +89,8 @@ def command(
     """
     wanted = [scope for text in scopes for scope in re.split(r"[,\s]+", text) if scope]
     faults = [*_server_faults(server), *([] if wanted else ["no scope is asked for: --scope or SCOPES"])]
+    if click.get_current_context().args:
+        faults.append("there is a word too many; the token is given by --token - or --token-file")
     secret = _token(token, token_file, faults)
     if faults:
         give_up(faults, USAGE)
@@ -105,20 +110,26 @@ def _token(value: str | None, file: str | None, faults: list[str]) -> Secret:
         if "-" in (value, file):
             text = sys.stdin.buffer.read(MAX_TOKEN_BYTES).decode("ascii")
         elif file is not None:
-            text = read_bounded(Path(file), MAX_TOKEN_BYTES).decode("ascii")
+            text = _read(file).decode("ascii")
         else:
             text = value or ""
-    except FileError as error:
-        faults.append(f"--token-file {file} {error}")
+    except OSError as error:
+        faults.append(f"--token-file {file} cannot be read: {error.strerror}")
         return Secret("")
     except UnicodeDecodeError:
         faults.append("what was given is not a token: it is not ASCII")
         return Secret("")
     if not text.strip():
         faults.append("no OIDC token: OIDC_TOKEN, --token-file, or --token - for standard input")
-    elif not re.fullmatch(r"[!-~]+", text.strip()):
-        faults.append("what was given is not a token: it holds blanks or characters beyond ASCII")
+    elif not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", text.strip()):
+        faults.append("what was given is not a token: it holds blanks or other characters that no token has")
     return Secret(text.strip())
+
+
+def _read(file: str) -> bytes:
+    # Not only regular files: shells make a pipe of <(command), which is a good way to hand a token over.
+    with Path(file).open("rb") as opened:
+        return opened.read(MAX_TOKEN_BYTES)
 
 
 def _server_faults(server: str) -> list[str]:

@@ -116,6 +116,8 @@ class Service:
         self._draining = False
         self._reload_faults: tuple[str, ...] = ()
         self._stop = asyncio.Event()
+        self._one_reload = asyncio.Lock()
+        self._reloads: set[asyncio.Task[None]] = set()
         self._log_journal = logs.stderr_journal()
         logs.configure(json=settings.json_logging, level=settings.log_level, write=self._log_journal.add)
         self._log = structlog.get_logger()
@@ -197,7 +199,14 @@ class Service:
     def _begin_reload(self) -> None:
         if self._audit_journal is not None:
             self._audit_journal.reopen()
-        self._reloading = asyncio.create_task(self._reload())
+        task = asyncio.create_task(self._reload_in_turn())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload_in_turn(self) -> None:
+        # Two that read at the same time could end in the other order, and leave the older policies in force.
+        async with self._one_reload:
+            await self._reload()
 
     async def _reload(self) -> None:
         """Read the policies anew. All valid: in force from the next request on. Any fault: nothing changes."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 import structlog
+from structlog.typing import EventDict
 
 from tailsts.server.journal import Journal
 from tailsts.server.settings import Level
@@ -16,7 +17,7 @@ _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WAR
 class _LineLogger:
     """What structlog writes to: hands each rendered line on."""
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
+    def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
 
     def _msg(self, line: str) -> None:
@@ -25,7 +26,7 @@ class _LineLogger:
     debug = info = warning = error = exception = critical = _msg
 
 
-def configure(*, json: bool, level: Level, write: Callable[[bytes], None]) -> None:
+def configure(*, json: bool, level: Level, write: Callable[[bytes], object]) -> None:
     """Let every `structlog.get_logger()` write lines of at least `level` with `write`."""
     renderer = (
         structlog.processors.JSONRenderer(sort_keys=False)
@@ -37,13 +38,21 @@ def configure(*, json: bool, level: Level, write: Callable[[bytes], None]) -> No
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time" if json else "timestamp"),
-            *([structlog.processors.format_exc_info] if json else []),
+            structlog.processors.format_exc_info if json else _escaped,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_NUMBERS[level]),
         logger_factory=lambda *_names: _LineLogger(write),
         cache_logger_on_first_use=False,
     )
+
+
+def _escaped(_logger: object, _method: str, entry: EventDict) -> EventDict:
+    """Escape what a stranger could have chosen, so that an entry is one line and a terminal does nothing else."""
+    return {
+        name: ascii(value) if isinstance(value, str) and not value.isprintable() else value
+        for name, value in entry.items()
+    }
 
 
 def to_stderr(line: bytes) -> None:

@@ -71,19 +71,29 @@ class TokenEndpoint:
         raise _fault(response)
 
     async def _ask(self, form: bytes) -> Response:
-        """Send the request, and once more if the first one probably reached nobody; within one deadline."""
+        """Send the request, and once more if the first one probably was not served; within one deadline."""
         deadline = self._monotonic() + LIMITS.total
+        outcome = await self._attempt(form, None)
+        if _is_worth_another(outcome):
+            left = deadline - self._monotonic()
+            if left > 0:
+                outcome = await self._attempt(form, left)
+        if isinstance(outcome, OutboundError):
+            raise _no_answer(outcome)
+        return outcome
+
+    async def _attempt(self, form: bytes, seconds: float | None) -> Response | OutboundError:
         try:
-            response = await self._outbound.post(self._url, form)
-            if response.status not in WORTH_ANOTHER_ATTEMPT:
-                return response
+            return await self._outbound.post(self._url, form, seconds)
         except OutboundError as error:
-            if error.kind != "connect":
-                raise _unreachable(error) from None
-        try:
-            return await self._outbound.post(self._url, form, max(0.0, deadline - self._monotonic()))
-        except OutboundError as error:
-            raise _unreachable(error) from None
+            return error
+
+
+def _is_worth_another(outcome: Response | OutboundError) -> bool:
+    # A connection that broke before there was an answer is mostly one of the pool that Tailscale had just closed.
+    if isinstance(outcome, OutboundError):
+        return outcome.kind == "connect"
+    return outcome.status in WORTH_ANOTHER_ATTEMPT
 
 
 @lru_cache(maxsize=4096)
@@ -98,7 +108,9 @@ def _basic(credential: Credential) -> str:
     return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
-def _unreachable(error: OutboundError) -> TailscaleUnavailableError:
+def _no_answer(error: OutboundError) -> TailscaleUnavailableError | TailscaleAnswerError:
+    if error.kind == "too_large":
+        return TailscaleAnswerError(f"Tailscale's answer is larger than {LIMITS.body} bytes")
     return TailscaleUnavailableError(f"Tailscale cannot be reached: {error}", retry_after=seconds_to_wait(None))
 
 
