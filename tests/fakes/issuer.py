@@ -5,6 +5,7 @@ import functools
 import hmac
 import json
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +20,14 @@ from fakes.leaks import note_secret
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
 
+_making_a_key = threading.Lock()
+
+
 def key_pair(algorithm: str, number: int = 0) -> Key:
     """Return the key pair of that number for the algorithm; each is made once in a run."""
-    return _key_pair("RSA" if algorithm[:2] in {"RS", "PS"} else algorithm, number)
+    # Asked for in the threads of issuers as well: without the lock, two could make it at once and differ.
+    with _making_a_key:
+        return _key_pair("RSA" if algorithm[:2] in {"RS", "PS"} else algorithm, number)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from pathlib import Path
 _lock = threading.Lock()
 _secrets: set[str] = set()
 _written: set[Path] = set()
+_texts: list[str] = []
 
 
 def note_secret(text: str) -> None:
@@ -18,6 +19,17 @@ def note_output(path: Path) -> None:
     """Remember a file, or a folder of files, that the program under test wrote."""
     with _lock:
         _written.add(path)
+
+
+def note_text(text: str) -> None:
+    """Remember what the program under test said elsewhere than in a file."""
+    with _lock:
+        _texts.append(text)
+
+
+def texts() -> tuple[str, ...]:
+    """Return all that was said elsewhere."""
+    return tuple(_texts)
 
 
 def secrets() -> frozenset[str]:

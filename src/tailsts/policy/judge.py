@@ -1,9 +1,11 @@
 """What a valid policy should be warned about. Pure."""
 
+import difflib
+
 from tailsts.policy.finding import Page, Severity
 from tailsts.policy.issuers import is_http
 from tailsts.policy.model import DEFAULT_MAX_LIFETIME
-from tailsts.policy.parse import Draft
+from tailsts.policy.parse import ALIKE, Draft
 from tailsts.scopes import ESCALATING, KNOWN, LEGACY, NEED_TAGS, OPEN_ENDED
 
 
@@ -25,6 +27,9 @@ def _judge_who(draft: Draft, page: Page, *, server_audience: bool) -> None:
     if draft.subject is None and not draft.any_subject:
         message = "is missing: every workload of this issuer is trusted"
         page.note(Severity.SECURITY, "no-subject", "subject", message, "set it, or say any_subject = true")
+    if draft.subject is not None and set(draft.subject) & {"*", "?"}:
+        message = "is compared exactly: * and ? stand for themselves, which hardly any token has"
+        page.note(Severity.ADVICE, "wildcard", "subject", message, "write the whole sub claim")
 
 
 def _judge_transport(draft: Draft, page: Page) -> None:
@@ -46,10 +51,12 @@ def _judge_scope(scope: str, page: Page) -> None:
         page.note(Severity.ADVICE, "legacy-scope", path, message, f"today: {LEGACY[scope]}")
     elif scope not in KNOWN:
         message = f'holds "{scope}", which Tailscale is not known to have'
-        page.note(Severity.ADVICE, "unknown-scope", path, message, "see tailscale.com/kb/1623")
+        nearest = difflib.get_close_matches(scope, sorted(KNOWN), n=1, cutoff=ALIKE)
+        advice = f"did you mean {nearest[0]}?" if nearest else "see tailscale.com/kb/1623"
+        page.note(Severity.ADVICE, "unknown-scope", path, message, advice)
     elif scope in ESCALATING:
         message = f'holds "{scope}", with which further rights can be gained'
         page.note(Severity.ADVICE, "escalating-scope", path, message, "for few and well-kept workloads")
     elif scope in NEED_TAGS:
-        message = f'holds "{scope}", which an OAuth client without tags cannot give'
+        message = f'holds "{scope}", whose tokens get every tag of the OAuth client'
         page.note(Severity.ADVICE, "scope-needs-tags", path, message, "give the client as few tags as will do")

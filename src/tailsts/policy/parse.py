@@ -23,6 +23,20 @@ MAX_TEXT_LENGTH = 1024
 MAX_LIFETIME = 366 * 24 * 3600
 # From here on a key is probably a known one, mistyped.
 ALIKE = 0.7
+# What people write who know the claims, or other services.
+_MEANT = {
+    "alg": "algorithm",
+    "aud": "audience",
+    "iss": "issuer",
+    "jwks_uri": "jwks_url",
+    "max_ttl": "max_lifetime",
+    "scope": "allowed_scopes",
+    "scopes": "allowed_scopes",
+    "sub": "subject",
+    "ttl": "max_lifetime",
+}
+# Never proposed: whoever mistypes another key must not be led to these.
+_RISKY = {"allow_http", "any_subject"}
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhd])")
@@ -89,13 +103,16 @@ def _read(name: str, reader: "_Reader") -> Draft:
 
 def _check_who(draft: Draft, reader: "_Reader") -> None:
     if draft.issuer and (reason := refuse_issuer(draft.issuer)):
-        reader.fault("issuer", "issuer", reason, "copy the iss claim of a real token")
+        reader.fault("issuer", "issuer", f"cannot be used: {reason}", "copy the iss claim of a real token")
+    elif draft.issuer not in SHARED and draft.issuer.rstrip("/") in SHARED:
+        advice = f'write "{draft.issuer.rstrip("/")}"'
+        reader.fault("issuer", "issuer", "ends in a slash, which the tokens of this issuer do not have", advice)
     for algorithm in sorted(draft.algorithms - ALGORITHMS):
         advice = f"one of {', '.join(sorted(ALGORITHMS))}"
         reader.fault("algorithm", "algorithm", f'"{algorithm}" is not a signature algorithm that is accepted', advice)
     if draft.any_subject and draft.subject is not None:
-        reader.fault("contradiction", "any_subject", "there is a subject too", "remove one of the two")
-    if draft.issuer in SHARED and draft.subject is None and not draft.any_subject:
+        reader.fault("contradiction", "any_subject", "contradicts subject", "remove one of the two")
+    if draft.issuer in SHARED and not reader.has("subject") and not draft.any_subject:
         reader.fault(
             "shared-issuer",
             "subject",
@@ -106,12 +123,12 @@ def _check_who(draft: Draft, reader: "_Reader") -> None:
 
 def _check_keys(draft: Draft, reader: "_Reader") -> None:
     if draft.jwks_url is not None and draft.jwks_file is not None:
-        reader.fault("contradiction", "jwks_file", "there is a jwks_url too", "remove one of the two")
+        reader.fault("contradiction", "jwks_file", "contradicts jwks_url", "remove one of the two")
     if draft.jwks_file is not None and draft.ca_file is not None:
-        reader.fault("contradiction", "ca_file", "a jwks_file is not fetched", "remove ca_file")
+        reader.fault("contradiction", "ca_file", "contradicts jwks_file, which is not fetched", "remove ca_file")
     if draft.jwks_url is not None:
         if reason := refuse_url(draft.jwks_url, allow_http=draft.allow_http):
-            reader.fault("jwks-url", "jwks_url", reason, "an https URL; allow_http = true for plain http")
+            reader.fault("jwks-url", "jwks_url", f"cannot be used: {reason}", "an https URL, or allow_http = true")
     elif draft.jwks_file is None:
         _check_discovery(draft, reader)
 
@@ -141,9 +158,18 @@ class _Reader:
 
     def refuse_unknown(self) -> None:
         for key in sorted(self._table.keys() - self._known):
-            nearest = [known for known in sorted(self._known) if _alike(known, key)]
-            advice = f"did you mean {nearest[0]}?" if nearest else f"known: {', '.join(sorted(self._known))}"
+            meant = self._meant(key)
+            advice = f"did you mean {meant}?" if meant else f"known: {', '.join(sorted(self._known))}"
             self.fault("unknown-key", key, "is not a key of a policy", advice)
+
+    def _meant(self, key: str) -> str | None:
+        proposed = sorted(self._known - _RISKY)
+        nearest = difflib.get_close_matches(key.lower(), proposed, n=1, cutoff=ALIKE)
+        return _MEANT.get(key.lower()) or (nearest[0] if nearest else None)
+
+    def has(self, key: str) -> bool:
+        """Return whether the key is there, however wrong its value is."""
+        return key in self._table
 
     def text(self, key: str, *, required: bool = False) -> str | None:
         value = self._take(key, required=required)
@@ -226,10 +252,6 @@ def _seconds(value: object) -> int | None:
 
 def _is_list_of_texts(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _alike(known: str, key: str) -> bool:
-    return difflib.SequenceMatcher(None, known, key.lower()).ratio() > ALIKE
 
 
 def _type_name(value: object) -> str:

@@ -6,6 +6,7 @@ editor backups, sub-folders, and links that lead out of the folder (Kubernetes' 
 
 import hashlib
 import os
+import stat
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -51,6 +52,8 @@ def load(folder: Path, options: Options) -> Loaded:
     except OSError as error:
         return Loaded(None, [_folder_fault(folder, f"cannot be read: {error.strerror}")])
     findings = list(_twins(files))
+    if _may_be_changed_by_everybody(folder):
+        findings.append(_folder_fault(folder, "can be changed by everybody on this machine; chmod o-w it"))
     if not files:
         findings.append(_folder_fault(folder, "holds no policy: no *.toml file directly in it"))
     reading = _Reading(folder, options)
@@ -70,6 +73,12 @@ def _policy_files(folder: Path) -> Iterable[Path]:
                 path = Path(entry.path)
                 if not entry.is_symlink() or path.resolve().is_relative_to(inside):
                     yield path
+
+
+def _may_be_changed_by_everybody(folder: Path) -> bool:
+    mode = folder.stat().st_mode
+    # With the sticky bit, as Kubernetes makes its volumes, nobody may replace what is another's.
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def _twins(files: Sequence[Path]) -> Iterable[Finding]:
@@ -110,7 +119,8 @@ class _Reading:
         try:
             if draft.jwks_file is not None:
                 path, document = self._named_file(draft.jwks_file)
-                normalise(document)
+                if not len(normalise(document)):
+                    raise KeySetError("holds no usable key")  # noqa: TRY301 - said with the other reasons
                 return JwksFile(path)
             ca_pem = None
             if draft.ca_file is not None:
@@ -126,7 +136,7 @@ class _Reading:
     def _named_file(self, name: str) -> tuple[Path, bytes]:
         path = (self._folder / name).absolute()
         if path not in self._named_files:
-            self._named_files[path] = read_bounded(path, MAX_NAMED_FILE_BYTES)
+            self._named_files[path] = read_bounded(path, MAX_NAMED_FILE_BYTES, refuse_world_writable=True)
         return path, self._named_files[path]
 
 
