@@ -14,6 +14,7 @@ import msgspec
 
 MAX_TEXT = 256
 MAX_NESTED = 512
+MAX_SCOPES = 20
 
 # The time of a stage that was not reached. The encoder leaves out what *is* the default, not what equals it.
 NOT_REACHED = 0.0
@@ -58,6 +59,10 @@ CHOSEN_CLAIMS = frozenset(
 )
 
 
+# Of a token that nobody verified: what is needed to find it again. A stranger must not fill a disk.
+UNVERIFIED_CLAIMS = frozenset({"aud", "exp", "iat", "jti", "nbf"})
+
+
 class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag="exchange"):
     """What happened in one exchange; filled in as it goes on. Members that hold nothing are left out of its line.
 
@@ -93,13 +98,13 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag
 
     def tidy(self) -> None:
         """Keep of the claims what the log keeps, and bring everything to its size. Once, when all is filled in."""
-        claims = self.claims
+        claims, chosen = self.claims, CHOSEN_CLAIMS if self.verified else UNVERIFIED_CLAIMS
         self.issuer = _text(claims.get("iss"))
         self.subject = _text(claims.get("sub"))
         self.claims = {
             name: value if type(value) is str and len(value) <= MAX_TEXT else _bounded(value)
             for name, value in claims.items()
-            if name in CHOSEN_CLAIMS
+            if name in chosen
         }
         self.requested_scopes = _cut_each(self.requested_scopes)
         self.granted_scopes = _cut_each(self.granted_scopes)
@@ -150,6 +155,8 @@ def _cut(text: str) -> str:
 
 
 def _cut_each(texts: tuple[str, ...]) -> tuple[str, ...]:
+    if len(texts) > MAX_SCOPES:
+        texts = (*texts[:MAX_SCOPES], f"... and {len(texts) - MAX_SCOPES} more")
     return texts if sum(map(len, texts)) <= MAX_TEXT else tuple(map(_cut, texts))
 
 

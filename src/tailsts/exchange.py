@@ -69,6 +69,8 @@ class Minted(msgspec.Struct, frozen=True, gc=False):
 
 
 Outcome = Minted | Refusal | Rejected | Malformed | ExchangeFault
+Ending = Outcome | BaseException
+RecordForSure = Callable[[Event, Ending], Awaitable[None]]
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):
@@ -98,8 +100,8 @@ class Auditor(msgspec.Struct, frozen=True):
     """
 
     admit: Callable[[], None]
-    record: Callable[[Event, "Outcome | BaseException"], None]
-    record_for_sure: Callable[[Event, "Outcome | BaseException"], Awaitable[None]] | None
+    record: Callable[[Event, Ending], None]
+    record_for_sure: RecordForSure | None
 
 
 class Exchange:
@@ -131,8 +133,9 @@ class Exchange:
             error.add_note(f"decision {decision}")
             self._auditor.record(event, error)
             raise
-        if self._auditor.record_for_sure is not None and isinstance(outcome, Minted):
-            outcome = await self._recorded_for_sure(event, outcome)
+        for_sure = self._auditor.record_for_sure
+        if for_sure is not None and isinstance(outcome, Minted):
+            outcome = await self._recorded_for_sure(for_sure, event, outcome)
         else:
             self._auditor.record(event, outcome)
         return Decision(decision, outcome)
@@ -184,7 +187,8 @@ class Exchange:
             verdict = verify(token, keys, trust.algorithms, now)
             if isinstance(verdict, VerifiedToken):
                 believed.append((trust, verdict))
-            else:
+            elif rejected is None or rejected.reason in _OTHER_UNDER_OTHER_KEYS:
+                # What the trust says whose key signed counts for more.
                 rejected = verdict
         event.verify_ms = (self._monotonic() - started) * 1000
         event.verified = bool(believed)
@@ -209,12 +213,11 @@ class Exchange:
             event.undelivered = await caller.has_left()
         return Minted(token, grant)
 
-    async def _recorded_for_sure(self, event: Event, minted: Minted) -> Outcome:
+    async def _recorded_for_sure(self, for_sure: RecordForSure, event: Event, minted: Minted) -> Outcome:
         """Record the minting now, and return it, or the fault that keeps the token from being handed out."""
         spare = msgspec.structs.replace(event)
         try:
-            if self._auditor.record_for_sure is not None:
-                await self._auditor.record_for_sure(event, minted)
+            await for_sure(event, minted)
         except AuditUnavailableError as fault:
             # Should the first event be written later after all, this one says what became of the token.
             self._auditor.record(spare, fault)
@@ -252,7 +255,7 @@ def _refuse_to_guess(trusts: Sequence[Trusted], keyed: Sequence[Keyed]) -> None:
             cache.require_usable()
 
 
-def conclude(event: Event, outcome: Outcome | BaseException) -> None:
+def conclude(event: Event, outcome: Ending) -> None:
     """Complete the event of an exchange that came to `outcome`. What of it takes time is done here, afterwards."""
     event.tidy()
     match outcome:

@@ -25,6 +25,7 @@ USER_AGENT = "tailsts"
 IDLE_CONNECTION_SECONDS = 50
 
 HTTP_OK = 200
+MAX_ERROR_TEXT = 300
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -41,6 +42,15 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     status: int
     body: bytes
     headers: Mapping[str, str]
+
+
+def is_url(text: str) -> bool:
+    """Return whether `text` is an address that a request can be sent to, whoever may be there."""
+    try:
+        Url(text)
+    except ValueError:
+        return False
+    return True
 
 
 def certificates(pem: bytes) -> list[bytes]:
@@ -158,8 +168,16 @@ def _response(response: BaseResponse, body: bytes, limits: Limits, names: tuple[
         raise OutboundError("too_large", f"the answer is larger than {limits.body} bytes")
     if response.status == HTTP_OK or not names:
         return Response(response.status, body, {})
-    found = {name: value for name in names if (value := response.get_header(name)) is not None}
+    found = {name: value for name in names if (value := _header(response, name)) is not None}
     return Response(response.status, body, found)
+
+
+def _header(response: BaseResponse, name: str) -> str | None:
+    try:
+        return response.get_header(name)
+    except ValueError:
+        # Not ASCII: as good as none.
+        return None
 
 
 def _translated(error: PyreqwestError) -> OutboundError:
@@ -172,4 +190,5 @@ def _translated(error: PyreqwestError) -> OutboundError:
         if any(cause["message"] == "client error (Connect)" for cause in causes or ()):
             return OutboundError("connect", "no connection in time")
         return OutboundError("timeout", "no answer in time")
-    return OutboundError("connect" if isinstance(error, ConnectError) else "protocol", text)
+    # A certificate's names are in it, and a server may choose as many as it likes.
+    return OutboundError("connect" if isinstance(error, ConnectError) else "protocol", text[:MAX_ERROR_TEXT])

@@ -88,7 +88,10 @@ def test_the_fast_way_and_the_long_way_read_the_same(raw: bytes) -> None:
         assert told(_decode(raw, _STRICT)) == told(value)
 
 
-@given(st.lists(st.sampled_from([(b"[", b"]"), (b'{"a":', b"}"), (b'["]}",', b"]"), (b'{"\\"[":', b"}")]), max_size=80))
+levels_of_nesting = st.sampled_from([(b"[", b"]"), (b'{"a":', b"}"), (b'["]}",', b"]"), (b'{"\\"[":', b"}")])
+
+
+@given(st.lists(levels_of_nesting, min_size=30, max_size=35) | st.lists(levels_of_nesting, max_size=80))
 def test_j12_the_depth_has_one_bound(levels: list[tuple[bytes, bytes]]) -> None:
     """J-12: 32 levels are read and 33 are not, whatever they are made of."""
     raw = b"".join(left for left, _ in levels) + b"1" + b"".join(right for _, right in reversed(levels))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailsts.audit import Event, console_line, json_line, timestamp
+from tailsts.audit import CHOSEN_CLAIMS, UNVERIFIED_CLAIMS, Event, console_line, json_line, timestamp
 
 TIME = "2026-11-24T10:20:30.456Z"
 
@@ -27,10 +27,12 @@ HOSTILE = {
 
 
 def event(claims: dict[str, object] | None = None, user_agent: str = "curl/8", **members: Any) -> Event:  # noqa: ANN401 - members are of several types
-    """Return an event about a token with these claims, tidied, and with these members filled in afterwards."""
+    """Return an event about a verified token with these claims, tidied, and these members filled in afterwards."""
     made = Event(TIME, "d1", "g1", "192.0.2.1:5000", user_agent)
     made.claims = claims or {}
+    made.verified = True
     made.tidy()
+    made.verified = False
     for name, value in members.items():
         setattr(made, name, value)
     return made
@@ -79,6 +81,17 @@ def test_a_whole_event() -> None:
         b'"granted_scopes":["dns"],"token_sha256":"ab12","undelivered":true,'
         b'"keys_ms":0.5,"verify_ms":0.25,"decide_ms":0.125,"mint_ms":40.5}\n'
     )
+
+
+def test_l02_a_stranger_fills_no_disk() -> None:
+    """L-02: of a token that nobody verified, and of endless scopes, little is kept."""
+    made = Event(TIME, "d1", "g1", "192.0.2.1:5000", "x" * 1000)
+    made.claims = dict.fromkeys(CHOSEN_CLAIMS | {"iss", "sub"}, "x" * 1000)
+    made.requested_scopes = tuple(f"{number:03d}{'x' * 125}" for number in range(100))
+    made.tidy()
+    assert made.claims.keys() == UNVERIFIED_CLAIMS
+    assert made.requested_scopes[-1] == "... and 80 more"
+    assert len(json_line(made)) < 6000
 
 
 def test_what_holds_nothing_is_left_out() -> None:

@@ -157,6 +157,18 @@ async def test_k03_two_issuers_with_one_key_id(
         assert await site.ask(sign(header, claims, key_pair("RS256", GREEN))) == FORGED
 
 
+@pytest.mark.parametrize("number", [BLUE, GREEN])
+async def test_the_reason_is_that_of_the_key_that_signed(
+    tmp_path: Path, blue: FakeIssuer, green: FakeIssuer, tailscale: FakeTailscale, number: int
+) -> None:
+    """Where both keys have one id, an expired token of either is told as that, not as forged under the other's key."""
+    under_one_id(blue, BLUE)
+    under_one_id(green, GREEN)
+    async with running(tmp_path, blue, green, tailscale) as clusters:
+        token = signed(number, "shared", iat=1_600_000_000, exp=1_700_000_000)
+        assert await clusters.site.ask(token) == Rejected(Reason.EXPIRED, "the token has expired")
+
+
 async def test_one_key_in_both_sets(
     tmp_path: Path, blue: FakeIssuer, green: FakeIssuer, tailscale: FakeTailscale
 ) -> None:

@@ -82,7 +82,7 @@ def test_p16_a_huge_file(folder: Path) -> None:
     with (folder / "p.toml").open("wb") as file:
         file.truncate(1024**3)
     (folder / "p.toml").chmod(0o644)
-    assert faults(load(folder, Options())) == [("file", "is larger than 65536 bytes")]
+    assert faults(load(folder, Options())) == [("file", "is larger than 16384 bytes")]
 
 
 def test_p16_what_anybody_may_write(folder: Path) -> None:

@@ -11,5 +11,6 @@ USAGE = 2
 def give_up(faults: Iterable[str], code: int = USAGE) -> Never:
     """Say each fault in a line of its own, and exit with `code`."""
     for fault in faults:
-        click.echo(f"tailsts: error: {fault}", err=True)
+        # What is quoted in it may have been made by somebody else: one line, and nothing that steers a terminal.
+        click.echo(f"tailsts: error: {fault if fault.isprintable() else ascii(fault)[1:-1]}", err=True)
     raise click.exceptions.Exit(code)

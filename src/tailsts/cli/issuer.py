@@ -115,5 +115,5 @@ def _claim(text: str) -> tuple[str, object]:
         return name, value
     try:
         return name.removesuffix(":"), json.loads(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not JSON", param_hint="--claim") from None
+    except (ValueError, RecursionError):
+        raise click.BadParameter(f"{value[:100]!r} is not JSON", param_hint="--claim") from None

@@ -1,19 +1,19 @@
 """`tailsts token`: the client."""
 
 import json
+import math
 import re
 import shlex
 import sys
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import click
 
 from tailsts.cli.faults import USAGE, give_up
 from tailsts.client import Client, DeniedError, ServerUnavailableError
 from tailsts.credentials import Secret
-from tailsts.oidc.source import is_loopback
+from tailsts.oidc.source import refuse_url
 
 DENIED, UNAVAILABLE = 1, 3
 MAX_TOKEN_BYTES = 64 * 1024
@@ -89,6 +89,8 @@ def command(
     """
     wanted = [scope for text in scopes for scope in re.split(r"[,\s]+", text) if scope]
     faults = [*_server_faults(server), *([] if wanted else ["no scope is asked for: --scope or SCOPES"])]
+    if math.isnan(timeout):
+        faults.append("--timeout is not a number of seconds")
     if click.get_current_context().args:
         faults.append("there is a word too many; the token is given by --token - or --token-file")
     secret = _token(token, token_file, faults)
@@ -108,7 +110,7 @@ def _token(value: str | None, file: str | None, faults: list[str]) -> Secret:
         faults.append("both --token and --token-file are given: which one is meant?")
     try:
         if "-" in (value, file):
-            text = sys.stdin.buffer.read(MAX_TOKEN_BYTES).decode("ascii")
+            text = sys.stdin.buffer.read(MAX_TOKEN_BYTES + 1).decode("ascii")
         elif file is not None:
             text = _read(file).decode("ascii")
         else:
@@ -119,7 +121,9 @@ def _token(value: str | None, file: str | None, faults: list[str]) -> Secret:
     except UnicodeDecodeError:
         faults.append("what was given is not a token: it is not ASCII")
         return Secret("")
-    if not text.strip():
+    if len(text) > MAX_TOKEN_BYTES:
+        faults.append("what was given is not a token: it is too long")
+    elif not text.strip():
         faults.append("no OIDC token: OIDC_TOKEN, --token-file, or --token - for standard input")
     elif not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", text.strip()):
         faults.append("what was given is not a token: it holds blanks or other characters that no token has")
@@ -129,17 +133,14 @@ def _token(value: str | None, file: str | None, faults: list[str]) -> Secret:
 def _read(file: str) -> bytes:
     # Not only regular files: shells make a pipe of <(command), which is a good way to hand a token over.
     with Path(file).open("rb") as opened:
-        return opened.read(MAX_TOKEN_BYTES)
+        return opened.read(MAX_TOKEN_BYTES + 1)
 
 
 def _server_faults(server: str) -> list[str]:
-    try:
-        parts = urlsplit(server)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        return [f"--server {server} is not the URL of a server"]
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    if reason := refuse_url(server, allow_http=True):
+        # Not quoted: there may be a password in it.
+        return [f"--server is not the URL of a server: {reason}"]
+    if refuse_url(server, allow_http=False):
         _say(f"{server} is plain http: the tokens can be read on the way")
     return []
 

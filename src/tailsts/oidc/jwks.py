@@ -7,6 +7,7 @@ leads to an outgoing request, except that an unknown key id may bring forward th
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import assert_never
 
 import msgspec
 
@@ -166,7 +167,9 @@ class KeyCache:
             case Discovery(allow_http=allow_http):
                 return await self._get(await self._discover(allow_http=allow_http))
             case JwksFile(path=path):
-                return await asyncio.to_thread(read_bounded, path, LIMITS.body)
+                return await asyncio.to_thread(read_bounded, path, LIMITS.body, refuse_world_writable=True)
+            case _:
+                assert_never(self.source)
 
     async def _discover(self, *, allow_http: bool) -> str:
         """Return the issuer's `jwks_uri` (OpenID Connect Discovery 1.0, 4.2 and 4.3). Never guessed."""

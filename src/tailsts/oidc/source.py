@@ -2,6 +2,7 @@
 
 import ipaddress
 from pathlib import PurePath
+from typing import assert_never
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -52,6 +53,8 @@ def describe(source: KeySource) -> str:
             return url
         case JwksFile(path=path):
             return str(path)
+        case _:
+            assert_never(source)
 
 
 def refuse_url(url: str, *, allow_http: bool) -> str | None:

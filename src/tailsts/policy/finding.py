@@ -27,6 +27,11 @@ class Finding(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return the finding as one line: file:line: severity: key message (advice) [code]."""
+        line = self._line()
+        # Keys and values of a file under review must not write lines of their own, or steer a terminal.
+        return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+    def _line(self) -> str:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
         path = f"{self.path} " if self.path else ""
         advice = f" ({self.advice})" if self.advice else ""
@@ -54,5 +59,5 @@ class Page:
 def line_of(text: str, key: str) -> int | None:
     """Return the line, from 1, on which the top-level `key` stands in the TOML `text`."""
     name = re.escape(key)
-    found = re.search(rf"""^[ \t]*\[*[ \t]*(?:{name}|"{name}"|'{name}')[ \t]*[=.\]]""", text, re.MULTILINE)
+    found = re.search(rf"""^[ \t]*+\[*+[ \t]*+(?:{name}|"{name}"|'{name}')[ \t]*[=.\]]""", text, re.MULTILINE)
     return text.count("\n", 0, found.start()) + 1 if found else None

@@ -1,9 +1,7 @@
 """What can be said of an issuer by its name alone."""
 
 import re
-from urllib.parse import urlsplit
 
-from tailsts.oidc.source import is_loopback
 
 MAX_ISSUER_LENGTH = 255
 
@@ -59,8 +57,3 @@ def _refuse_parts(scheme: str, rest: str) -> str | None:
 def is_http(issuer: str) -> bool:
     """Return whether the issuer is a plain http URL."""
     return issuer.startswith("http://")
-
-
-def is_on_loopback(issuer: str) -> bool:
-    """Return whether the issuer's host is this machine."""
-    return is_loopback(urlsplit(issuer).hostname or "")

@@ -70,6 +70,10 @@ def parse(name: str, page: Page) -> Draft | None:
     except tomllib.TOMLDecodeError as error:
         page.findings.append(_syntax_fault(str(error), page))
         return None
+    except ValueError:
+        # Python reads no number of more than 4300 digits.
+        page.findings.append(_syntax_fault("a number with too many digits", page))
+        return None
     except RecursionError:
         page.findings.append(_syntax_fault("nested too deep", page))
         return None

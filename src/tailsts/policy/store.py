@@ -24,7 +24,7 @@ from tailsts.policy.model import Generation, Policy, assemble
 from tailsts.policy.parse import Draft, parse
 
 # A policy has some hundred bytes; a file beyond this is not one.
-MAX_POLICY_BYTES = 64 * 1024
+MAX_POLICY_BYTES = 16 * 1024
 # Of SHA-256, in hexadecimal: enough to tell one generation from another.
 DIGEST_LENGTH = 16
 # A key set or a bundle of certificates that a policy names.

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ from tailsts.errors import ConfigurationError
 from tailsts.exchange import Clock, Exchange, InForce
 from tailsts.oidc.freshness import Rules
 from tailsts.oidc.keyring import KeyRing
+from tailsts.outbound import is_url
 from tailsts.policy.finding import Finding, Severity
 from tailsts.policy.model import Generation
 from tailsts.policy.store import Options, load
@@ -60,6 +61,7 @@ def serve(settings: Settings, lines: Iterable[str] = ()) -> None:
     Raises:
         ConfigurationError: it cannot start; with every fault, and nothing is left running.
     """
+    process.survive_early_signals()
     prepared = prepare(settings, lines)
     process.let_threads_finish()
     run_loop(_serve(prepared))
@@ -76,6 +78,8 @@ def prepare(settings: Settings, lines: Iterable[str] = ()) -> Prepared:
         ConfigurationError: with every fault in any of these.
     """
     lines = [*lines, *faults(settings)]
+    if not is_url(settings.token_url):
+        lines.append(f"--ts-token-url {settings.token_url} is not a URL")
     loaded = load(Path(settings.policies_dir), Options(settings.audiences, settings.strict))
     lines.extend(str(found) for found in loaded.findings if found.severity is Severity.FAULT)
     lines.extend(_audit_log_faults(settings))
@@ -211,12 +215,15 @@ class Service:
     async def _reload(self) -> None:
         """Read the policies anew. All valid: in force from the next request on. Any fault: nothing changes."""
         options = Options(self._settings.audiences, self._settings.strict)
-        loaded = await asyncio.to_thread(load, Path(self._settings.policies_dir), options)
+        try:
+            loaded = await asyncio.to_thread(load, Path(self._settings.policies_dir), options)
+        except Exception:  # noqa: BLE001 - a bug of ours must not pass for a reload that went well
+            self._log.exception("reading the policies failed unexpectedly")
+            self._keep_policies(("reading the policies failed unexpectedly",))
+            return
         self._say_findings(loaded.findings)
         if loaded.generation is None:
-            self._reload_faults = tuple(str(found) for found in loaded.findings if found.severity is Severity.FAULT)
-            self._metrics.reloads["failed"] += 1
-            self._log.error("policies not reloaded: the old ones stay in force", faults=len(self._reload_faults))
+            self._keep_policies([str(found) for found in loaded.findings if found.severity is Severity.FAULT])
             return
         self._reload_faults = ()
         self._exchange.in_force = self._in_force(loaded.generation)
@@ -226,6 +233,11 @@ class Service:
             policies=len(loaded.generation.policies),
             generation=loaded.generation.digest,
         )
+
+    def _keep_policies(self, faults: Sequence[str]) -> None:
+        self._reload_faults = tuple(faults)
+        self._metrics.reloads["failed"] += 1
+        self._log.error("policies not reloaded: the old ones stay in force", faults=len(faults))
 
     async def _drain(self) -> None:
         self._draining = True

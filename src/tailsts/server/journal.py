@@ -16,6 +16,7 @@ from tailsts.errors import AuditUnavailableError
 # Some 20,000 events.
 MAX_PENDING_BYTES = 8 * 1024 * 1024
 MAX_BATCH_BYTES = 1024 * 1024
+CROWDED = "has more lines to write than it can keep"
 RETRY_SECONDS = 1.0
 # How long somebody waits for a line to be written: disks take milliseconds, and a caller is waiting too.
 WAIT_SECONDS = 5.0
@@ -98,7 +99,7 @@ class Journal:
         """
         self.require_writable()
         if not self.add(line):
-            raise AuditUnavailableError("has more lines to write than it can keep", retry_after=round(RETRY_SECONDS))
+            raise AuditUnavailableError(CROWDED, retry_after=round(RETRY_SECONDS))
         receipt = _Receipt()
         self._queue.append(receipt)
         self._wake.set()
@@ -108,10 +109,16 @@ class Journal:
         except TimeoutError:
             raise AuditUnavailableError("was not written in time", retry_after=round(RETRY_SECONDS)) from None
 
+    def is_crowded(self) -> bool:
+        """Return whether so much is waiting that what anybody can cause should stay out."""
+        return self._queued_bytes - self._written_bytes > MAX_PENDING_BYTES // 2
+
     def require_writable(self) -> None:
-        """Raise AuditUnavailableError if the last attempt to write failed."""
+        """Raise AuditUnavailableError if the last attempt to write failed, or too much is waiting."""
         if self.fault is not None:
             raise AuditUnavailableError(self.fault, retry_after=round(RETRY_SECONDS))
+        if self.is_crowded():
+            raise AuditUnavailableError(CROWDED, retry_after=round(RETRY_SECONDS))
 
     def reopen(self) -> None:
         """Open the file anew before the next line is written: it may have been moved away."""

@@ -10,14 +10,19 @@ from granian.net import SocketHolder  # type: ignore[attr-defined]  # passed on,
 from granian.server.embed import Server
 
 from tailsts.errors import ConfigurationError
+from tailsts.server import process
 from tailsts.server.rsgi import Application
 
 BACKLOG = 1024
 # Connections at a time; further ones wait in the backlog.
 MAX_CONNECTIONS = 4096
+# For logs, keys, policies and connections to issuers and Tailscale.
+SPARE_FILES = 100
 # A whole header block. The token alone may have 16 KiB; beyond this, the HTTP parser itself answers 431.
 MAX_HEADER_BYTES = 64 * 1024
 HEADER_MILLISECONDS = 10_000
+# How long a caller may leave an answer unread before its connection is given up.
+UNREAD_MILLISECONDS = 10_000
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -31,12 +36,16 @@ def bind(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listening = socket.socket(family, kind, protocol)
+    except UnicodeError:
+        raise ConfigurationError([f"cannot listen on {host}: it is not a host name"]) from None
     except OSError as error:
         raise ConfigurationError([f"cannot listen on {host}: {error.strerror}"]) from None
     try:
         # Granian's own sockets share a taken port silently (SO_REUSEPORT): half of the requests would go astray.
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sys.platform == "linux":
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MILLISECONDS)
         listening.bind(address)
         listening.listen(BACKLOG)
     except OSError as error:
@@ -54,7 +63,7 @@ class _EmbeddedServer(Server):
             http=HTTPModes.http1,
             websockets=False,
             backlog=BACKLOG,
-            backpressure=MAX_CONNECTIONS,
+            backpressure=min(MAX_CONNECTIONS, process.files_allowed() - SPARE_FILES),
             http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS, max_buffer_size=MAX_HEADER_BYTES),
             log_enabled=False,
         )

@@ -62,4 +62,12 @@ def to_stderr(line: bytes) -> None:
 
 def stderr_journal() -> Journal:
     """Return a journal that writes to standard error. Its own faults have nowhere to be said."""
-    return Journal(lambda: os.dup(sys.stderr.fileno()), lambda _fault: None)
+    return Journal(_stderr, lambda _fault: None)
+
+
+def _stderr() -> int:
+    try:
+        return os.dup(2)
+    except OSError:
+        # Started without one (2>&-): then nobody wants to hear it.
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

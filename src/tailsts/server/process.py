@@ -3,7 +3,11 @@
 import contextlib
 import gc
 import os
+import signal
 import sys
+
+if sys.platform != "win32":
+    import resource
 
 # Objects that were made and are still there, before the garbage collector looks at the young ones.
 COLLECT_AFTER = 10_000
@@ -18,6 +22,21 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
+
+
+def files_allowed() -> int:
+    """Return how many files and connections the process may have open."""
+    if sys.platform == "win32":
+        return sys.maxsize
+    # The HTTP server raises the soft limit to the hard one.
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
+def survive_early_signals() -> None:
+    """Let a SIGHUP that comes before the service can follow it do nothing; by default it would end the process."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def let_threads_finish() -> None:

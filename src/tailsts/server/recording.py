@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from tailsts import audit
 from tailsts.audit import Event
-from tailsts.exchange import Auditor, Outcome, conclude
+from tailsts.exchange import Auditor, Ending, conclude
 from tailsts.server.journal import Journal
 from tailsts.server.metrics import Metrics
 from tailsts.server.settings import LEVELS, Settings
@@ -13,8 +13,6 @@ from tailsts.server.settings import LEVELS, Settings
 # How long an event may wait for others to be completed and rendered with it, which is cheaper than each alone; and,
 # with the time of one write, what a killed process loses at most.
 GATHER_SECONDS = 0.01
-
-Ending = Outcome | BaseException
 
 
 class Recorder:
@@ -56,8 +54,15 @@ class Recorder:
     def flush(self) -> None:
         """Hand what was gathered to the log."""
         gathered, self._gathered = self._gathered, []
-        if gathered:
-            self._kept_in.add(b"".join([self._rendered(event, ending) for event, ending in gathered]), len(gathered))
+        if not gathered:
+            return
+        lines = [self._rendered(event, ending) for event, ending in gathered]
+        if self._kept_in.is_crowded():
+            # What strangers can cause at will must not push out what was granted.
+            granted = [line for (event, _), line in zip(gathered, lines, strict=True) if event.outcome == "granted"]
+            self._kept_in.lost += len(lines) - len(granted)
+            lines = granted
+        self._kept_in.add(b"".join(lines), len(lines))
 
     def _rendered(self, event: Event, ending: Ending) -> bytes:
         conclude(event, ending)

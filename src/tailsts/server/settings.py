@@ -43,6 +43,8 @@ def faults(settings: Settings) -> Iterator[str]:
         yield "the OAuth client's secret is missing: TS_CLIENT_SECRET_FILE, TS_CLIENT_SECRET or their options"
     # The secret goes there: in the clear only within this machine.
     if reason := refuse_url(settings.token_url, allow_http=False):
-        yield f"--ts-token-url {settings.token_url}: {reason}"
+        # Not quoted if there may be a password in it.
+        shown = "" if "@" in settings.token_url else f" {settings.token_url}"
+        yield f"--ts-token-url{shown}: {reason}"
     if any(not audience.strip() for audience in settings.audiences):
         yield "--audience is an empty string"

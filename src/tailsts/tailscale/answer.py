@@ -19,7 +19,7 @@ DEFAULT_WAIT, MAX_WAIT = 5, 300
 MAX_ERROR_TEXT = 300
 
 # Keys and tokens of Tailscale and headscale: should an error message ever quote one, it goes no further.
-_KEY = re.compile(r"\b(tskey|hskey)-[A-Za-z0-9_-]+")
+_KEY = re.compile(r"(tskey|hskey)-[A-Za-z0-9_-]+", re.IGNORECASE)
 
 
 class _Answer(msgspec.Struct):
@@ -29,6 +29,7 @@ class _Answer(msgspec.Struct):
     token_type: str
     expires_in: int | str
     scope: str
+    error: object = None
 
 
 class _ErrorAnswer(msgspec.Struct):
@@ -54,6 +55,8 @@ def access_token(body: bytes, asked: tuple[str, ...]) -> AccessToken:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # msgspec names members and types in its messages, never values.
         raise TailscaleAnswerError(f"Tailscale's answer is not a token response: {error}") from None
+    if answer.error is not None:
+        raise TailscaleAnswerError("Tailscale's answer holds an error and a token")
     if answer.token_type.lower() != "bearer":
         raise TailscaleAnswerError("Tailscale's answer is not a bearer token")
     if not _is_token(answer.access_token):
