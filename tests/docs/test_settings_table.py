@@ -5,6 +5,8 @@ import pytest
 
 from fakes.pages import code, read, rows, section
 from tailsts.cli import main
+from tailsts.cli.check import command as check
+from tailsts.cli.issuer import command as issuer
 from tailsts.cli.serve import command as serve
 from tailsts.cli.token import command as token
 
@@ -36,12 +38,24 @@ def shown(option: click.Option) -> str:
         "ca_file": "the system's",
         "admin_port": "none",
         "audit_log": "the log",
+        "issuer": "http://localhost:PORT",
+        "kid": "its thumbprint",
     }
     given = option.to_info_dict()["default"]
-    return in_words.get(option.name or "", "" if given in (None, ()) else str(given))
+    if isinstance(given, tuple | list):
+        return " ".join(given)
+    return in_words.get(option.name or "", "" if given is None else str(given))
 
 
-@pytest.mark.parametrize(("text", "command"), [(PAGE, serve), (section(PAGE, "The client"), token)])
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        (PAGE, serve),
+        (section(PAGE, "The client"), token),
+        (section(PAGE, "tailsts check"), check),
+        (section(PAGE, "tailsts issuer"), issuer),
+    ],
+)
 def test_table(text: str, command: click.Command) -> None:
     """Each option, its variable and its default stand in the table, and nothing else does."""
     assert documented(text) == actual(command)

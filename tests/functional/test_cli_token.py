@@ -152,11 +152,11 @@ NO_SCOPE = "no scope is asked for: --scope or SCOPES"
             "x",
             ["both --token and --token-file are given: which one is meant?"],
         ),
-        (["--scope", "a", "--token", "x", "--server", "sts"], None, ["--server sts is not the URL of a server"]),
+        (["--scope", "a", "--token", "x", "--server", "sts"], None, ["--server: it is not a URL with a host"]),
         (
             ["--scope", "a", "--token", "x", "--server", "http://["],
             None,
-            ["--server http://[ is not the URL of a server"],
+            ["--server: it is not a URL with a host"],
         ),
     ],
 )

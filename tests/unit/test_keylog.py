@@ -19,7 +19,14 @@ ISSUER = "https://issuer.example.com"
 OTHER = "https://other.example.com"
 GOOD = jwk(key_pair("RS256"), "good")
 FAULT = "the answer has the status 500"
-FETCHED = {"level": "info", "event": "keys fetched", "issuer": ISSUER, "source": "discovery", "keys": 1}
+FETCHED = {
+    "level": "info",
+    "event": "keys fetched",
+    "issuer": ISSUER,
+    "source": "discovery",
+    "keys": 1,
+    "kids": ["good"],
+}
 FAILED = {
     "level": "warning",
     "event": "keys cannot be fetched",
@@ -74,6 +81,14 @@ def test_the_first_keys(desk: Desk) -> None:
     """That keys were fetched is said the first time, and not again with each refresh."""
     assert desk.hear(keys()) == [FETCHED]
     assert desk.hear(keys(), keys()) == []
+
+
+def test_a_rotation(desk: Desk) -> None:
+    """That an issuer's keys are others than before is said, with their ids; that they are the same is not."""
+    desk.hear(keys())
+    rotated = {**FETCHED, "keys": 2, "kids": ["good", "new"]}
+    assert desk.hear(keys(jwk(key_pair("RS256"), "new"))) == [rotated]
+    assert desk.hear(keys(jwk(key_pair("RS256"), "new")), keys()) == [FETCHED]
 
 
 def test_an_issuer_that_is_down_from_the_start(desk: Desk) -> None:

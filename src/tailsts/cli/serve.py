@@ -6,6 +6,7 @@ import click
 from click.core import ParameterSource
 
 from tailsts.cli.faults import give_up
+from tailsts.cli.precedence import preferred
 from tailsts.credentials import Secret
 from tailsts.errors import ConfigurationError, FileError
 from tailsts.files import read_bounded
@@ -23,7 +24,7 @@ MAX_CA_BYTES = 1024 * 1024
     "--ts-client-secret",
     envvar="TS_CLIENT_SECRET",
     show_envvar=True,
-    help="The OAuth client's secret. As an option it is seen by everybody on the machine: better the next one.",
+    help="The OAuth client's secret. On the command line, others on the machine can see it: better the next one.",
 )
 @click.option(
     "--ts-client-secret-file",
@@ -154,7 +155,7 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
     """
     lines: list[str] = []
     settings = Settings(
-        client_id=ts_client_id or "",
+        client_id=(ts_client_id or "").strip(),
         client_secret=_secret(ts_client_secret, ts_client_secret_file, lines),
         token_url=ts_token_url,
         policies_dir=policies_dir,
@@ -177,17 +178,33 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
 
 
 def _secret(value: str | None, file: Path | None, lines: list[str]) -> Secret:
+    if file is not None and value:
+        match preferred("ts_client_secret", "ts_client_secret_file"):
+            case "ts_client_secret":
+                file = None
+            case None:
+                lines.append("both --ts-client-secret and --ts-client-secret-file are given: which one is meant?")
     if file is None:
-        return Secret(value or "")
-    if value:
-        lines.append("both --ts-client-secret and --ts-client-secret-file are given: which one is meant?")
+        return _checked("the OAuth client's secret", (value or "").strip(), lines)
     try:
-        return Secret(read_bounded(file, MAX_SECRET_BYTES).decode("ascii").strip())
+        text = read_bounded(file, MAX_SECRET_BYTES, refuse_world_writable=True).decode("ascii").strip()
     except FileError as error:
         lines.append(f"--ts-client-secret-file {file} {error}")
+        return Secret("unreadable")
     except UnicodeDecodeError:
         lines.append(f"--ts-client-secret-file {file} does not hold a secret: it is not ASCII")
-    return Secret("unreadable")
+        return Secret("unreadable")
+    if not text:
+        lines.append(f"--ts-client-secret-file {file} is empty")
+        return Secret("unreadable")
+    return _checked(f"--ts-client-secret-file {file}", text, lines)
+
+
+def _checked(name: str, text: str, lines: list[str]) -> Secret:
+    # Whatever it is, it is sent to Tailscale: a file that was meant for something else should not be.
+    if text and not (text.isascii() and text.isprintable() and " " not in text):
+        lines.append(f"{name} does not hold a secret: one line without blanks")
+    return Secret(text)
 
 
 def _extra_roots(file: Path | None, lines: list[str]) -> tuple[bytes, ...]:

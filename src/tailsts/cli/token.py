@@ -11,6 +11,7 @@ from typing import Literal
 import click
 
 from tailsts.cli.faults import USAGE, give_up
+from tailsts.cli.precedence import preferred
 from tailsts.client import Client, DeniedError, ServerUnavailableError
 from tailsts.credentials import Secret
 from tailsts.oidc.source import refuse_url
@@ -39,7 +40,7 @@ Output = Literal["text", "env", "json"]
     "--token",
     envvar="OIDC_TOKEN",
     show_envvar=True,
-    help="The OIDC token; - reads it from standard input. As an option it is seen by everybody on the machine.",
+    help="The OIDC token; - reads it from standard input. On the command line, others on the machine can see it.",
 )
 @click.option(
     "--token-file",
@@ -106,8 +107,7 @@ def command(
 
 
 def _token(value: str | None, file: str | None, faults: list[str]) -> Secret:
-    if value is not None and file is not None:
-        faults.append("both --token and --token-file are given: which one is meant?")
+    value, file = _chosen(value, file, faults)
     try:
         if "-" in (value, file):
             text = sys.stdin.buffer.read(MAX_TOKEN_BYTES + 1).decode("ascii")
@@ -130,6 +130,19 @@ def _token(value: str | None, file: str | None, faults: list[str]) -> Secret:
     return Secret(text.strip())
 
 
+def _chosen(value: str | None, file: str | None, faults: list[str]) -> tuple[str | None, str | None]:
+    if value is None or file is None:
+        return value, file
+    match preferred("token", "token_file"):
+        case "token":
+            return value, None
+        case "token_file":
+            return None, file
+        case _:
+            faults.append("both --token and --token-file are given: which one is meant?")
+            return value, file
+
+
 def _read(file: str) -> bytes:
     # Not only regular files: shells make a pipe of <(command), which is a good way to hand a token over.
     with Path(file).open("rb") as opened:
@@ -139,7 +152,7 @@ def _read(file: str) -> bytes:
 def _server_faults(server: str) -> list[str]:
     if reason := refuse_url(server, allow_http=True):
         # Not quoted: there may be a password in it.
-        return [f"--server is not the URL of a server: {reason}"]
+        return [f"--server: {reason}"]
     if refuse_url(server, allow_http=False):
         _say(f"{server} is plain http: the tokens can be read on the way")
     return []

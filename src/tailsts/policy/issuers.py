@@ -2,7 +2,6 @@
 
 import re
 
-
 MAX_ISSUER_LENGTH = 255
 
 # Everybody who has an account there gets tokens from them, so the issuer alone says nothing about who is asking.

@@ -77,9 +77,10 @@ def prepare(settings: Settings, lines: Iterable[str] = ()) -> Prepared:
     Raises:
         ConfigurationError: with every fault in any of these.
     """
-    lines = [*lines, *faults(settings)]
-    if not is_url(settings.token_url):
-        lines.append(f"--ts-token-url {settings.token_url} is not a URL")
+    found = list(faults(settings))
+    if not found and not is_url(settings.token_url):
+        found.append(f"--ts-token-url {settings.token_url}: it is not a URL")
+    lines = [*lines, *found]
     loaded = load(Path(settings.policies_dir), Options(settings.audiences, settings.strict))
     lines.extend(str(found) for found in loaded.findings if found.severity is Severity.FAULT)
     lines.extend(_audit_log_faults(settings))

@@ -15,7 +15,7 @@ class KeyLog:
         self._metrics = metrics
         self._log = structlog.get_logger()
         self._faults: dict[tuple[str, KeySource], str | None] = {}
-        self._fetched: set[tuple[str, KeySource]] = set()
+        self._ids: dict[tuple[str, KeySource], frozenset[str]] = {}
         self._dropped: dict[tuple[str, KeySource], tuple[DroppedKey, ...]] = {}
 
     def report(self, report: FetchReport) -> None:
@@ -27,14 +27,15 @@ class KeyLog:
         log = self._log.bind(issuer=report.issuer, source=describe(report.source))
         if report.fault is not None:
             if report.fault != before:
-                meanwhile = "the last good keys serve" if pair in self._fetched else "its tokens are answered with 503"
+                meanwhile = "the last good keys serve" if pair in self._ids else "its tokens are answered with 503"
                 log.warning("keys cannot be fetched", fault=report.fault, meanwhile=meanwhile)
             return
         if report.keys is None:
             return
-        self._fetched.add(pair)
-        if before is not None:
-            log.info("keys fetched", keys=len(report.keys))
+        ids = frozenset(report.keys.by_id)
+        if before is not None or ids != self._ids.get(pair):
+            log.info("keys fetched", keys=len(report.keys), kids=sorted(ids))
+        self._ids[pair] = ids
         dropped = tuple(report.keys.dropped)
         if dropped != self._dropped.get(pair, ()):
             self._dropped[pair] = dropped
