@@ -72,8 +72,8 @@ ENDLESS = {
     "chunked": 413,
     "length that lies, then chunked": 413,
     "chunked, then a length that lies": 413,
-    "trailers": 400,
-    "chunk extensions": 400,
+    "trailers": 408,
+    "chunk extensions": 408,
     "10,000 header fields": 431,
     "header without end": 431,
     "64 KiB path": 414,
@@ -123,6 +123,11 @@ def test_h01_too_slow(site: Deployment) -> None:
         "no chunk": (lambda: iter([chunked]), {408}),
     }
 
+    def missing() -> int:
+        return [event["reason"] for event in site.service.events()].count("body_missing")
+
+    before = missing()
+
     def suffer(name: str) -> tuple[int | None, float]:
         started = time.monotonic()
         with RawConnection(site.service.port, PATIENCE) as connection, ThreadPoolExecutor(1) as sending:
@@ -139,7 +144,7 @@ def test_h01_too_slow(site: Deployment) -> None:
     for name, (status, seconds) in outcomes.items():
         assert (name, status in slow[name][1], seconds < PATIENCE) == (name, True, True)
     # Each of the four that got as far as the body is recorded.
-    eventually(lambda: [event["reason"] for event in site.service.events()].count("body_missing") == 4)
+    eventually(lambda: missing() - before == 4)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from tailsts import __version__
+from tailsts.server import process
 
 # Each is a module of this package with a click command of the same name in it.
 COMMANDS = ("check", "demo", "issuer", "serve", "token")
@@ -19,6 +20,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == "serve":
+            process.survive_early_signals()
         command: click.Command = import_module(f"tailsts.cli.{cmd_name}").command
         return command
 

@@ -15,6 +15,7 @@ from tailsts.cli.precedence import preferred
 from tailsts.client import Client, DeniedError, ServerUnavailableError
 from tailsts.credentials import Secret
 from tailsts.oidc.source import refuse_url
+from tailsts.outbound import is_url
 
 DENIED, UNAVAILABLE = 1, 3
 MAX_TOKEN_BYTES = 64 * 1024
@@ -153,6 +154,8 @@ def _server_faults(server: str) -> list[str]:
     if reason := refuse_url(server, allow_http=True):
         # Not quoted: there may be a password in it.
         return [f"--server: {reason}"]
+    if not is_url(server):
+        return ["--server: it is not a URL"]
     if refuse_url(server, allow_http=False):
         _say(f"{server} is plain http: the tokens can be read on the way")
     return []

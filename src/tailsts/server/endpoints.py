@@ -82,7 +82,7 @@ async def _read_request(inbound: Inbound) -> ExchangeRequest | Malformed:
     except BodyTooLargeError:
         return wire.too_large()
     except BodyBrokenError:
-        return Malformed(408, "body_missing", f"the body did not come within {BODY_SECONDS:.0f} seconds")
+        return Malformed(408, "body_missing", f"the body did not come whole within {BODY_SECONDS:.0f} seconds")
     return wire.exchange_request(bearer, body)
 
 

@@ -109,15 +109,18 @@ class Inbound:
 
     async def _bounded(self, limit: int) -> bytes:
         body = bytearray()
-        count = 0
-        async for chunk in self._protocol:
-            body += chunk
-            count += 1
-            if len(body) > limit or count > MAX_CHUNKS:
+        pieces = 0
+        ended = False
+        async for piece in self._protocol:
+            # RFC 9112, section 8: half a message is none. Granian ends every body with an empty piece, and gives one
+            # more before it where the connection or the framing broke (and for trailers, which nobody here needs).
+            if ended:
+                raise BodyBrokenError
+            ended = not piece
+            body += piece
+            pieces += not ended
+            if len(body) > limit or pieces > MAX_CHUNKS:
                 raise BodyTooLargeError
-        # RFC 9112, section 8: half a message is none. The server below ends it like a whole one, but hangs up then.
-        if await self.has_left():
-            raise BodyBrokenError
         return bytes(body)
 
     async def has_left(self) -> bool:
