@@ -131,15 +131,6 @@ def test_l02_hostile_values_are_told_whole_as_json() -> None:
     assert jsonlib.loads(written[0])["kid"] == "a\nb\x1b[2J\u2028"
 
 
-def test_straight_to_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
-    """Before the service runs, a line is written at once."""
-    logs.configure(json=True, level="info", write=logs.to_stderr)
-    structlog.get_logger().error("cannot start")
-    captured = capfd.readouterr()
-    assert jsonlib.loads(captured.err)["event"] == "cannot start"
-    assert captured.out == ""
-
-
 def test_standard_error_by_a_journal(capfd: pytest.CaptureFixture[str]) -> None:
     """While the service runs, lines go to standard error in their order, by a thread of their own."""
     journal = logs.stderr_journal()

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 
 import structlog
@@ -53,11 +52,6 @@ def _escaped(_logger: object, _method: str, entry: EventDict) -> EventDict:
         name: ascii(value) if isinstance(value, str) and not value.isprintable() else value
         for name, value in entry.items()
     }
-
-
-def to_stderr(line: bytes) -> None:
-    """Write a line to standard error at once: before the service runs, and after it has stopped."""
-    os.write(sys.stderr.fileno(), line)
 
 
 def stderr_journal() -> Journal:
