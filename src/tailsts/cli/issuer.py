@@ -1,8 +1,8 @@
 """`tailsts issuer`: an OIDC issuer for development."""
 
 import json
+import signal
 import threading
-from contextlib import suppress
 
 import click
 
@@ -94,17 +94,23 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
     """
     extra = dict(_claim(text) for text in claims)
     try:
-        with (
-            suppress(KeyboardInterrupt),
-            serving(host, port, issuer=issuer, algorithm=alg, key_id=kid) as (running, jwks_url),
-        ):
+        stop = _stop_signal()
+        with serving(host, port, issuer=issuer, algorithm=alg, key_id=kid) as (running, jwks_url):
             click.echo(running.token(subject, audiences=audiences, claims=extra, lifetime=ttl))
             said = f"a token of {running.issuer} is on standard output, its keys at {jwks_url} until Ctrl-C"
             click.echo(f"tailsts: {said}", err=True)
-            threading.Event().wait()
+            stop.wait()
         click.echo("tailsts: stopped", err=True)
     except OSError as error:
         give_up([f"cannot listen on {host}, port {port}: {error.strerror}"])
+
+
+def _stop_signal() -> threading.Event:
+    """Return what is set by SIGINT and SIGTERM, also in the background of a script, where shells ignore the former."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    return stop
 
 
 def _claim(text: str) -> tuple[str, object]:
