@@ -17,11 +17,17 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        # Before the server's libraries are loaded, which takes longest; and only where it is about to run.
+        if args[:1] == ["serve"]:
+            process.survive_early_signals()
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same
         if cmd_name not in COMMANDS:
             return None
-        if cmd_name == "serve":
-            process.survive_early_signals()
         command: click.Command = import_module(f"tailsts.cli.{cmd_name}").command
         return command
 

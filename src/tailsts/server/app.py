@@ -61,13 +61,12 @@ def serve(settings: Settings, lines: Iterable[str] = ()) -> None:
     Raises:
         ConfigurationError: it cannot start; with every fault, and nothing is left running.
     """
-    process.survive_early_signals()
     prepared = prepare(settings, lines)
     process.let_threads_finish()
     run_loop(_serve(prepared))
 
 
-async def _serve(prepared: "Prepared") -> None:
+async def _serve(prepared: Prepared) -> None:
     await Service(prepared).run()
 
 
@@ -77,10 +76,10 @@ def prepare(settings: Settings, lines: Iterable[str] = ()) -> Prepared:
     Raises:
         ConfigurationError: with every fault in any of these.
     """
-    found = list(faults(settings))
-    if not found and not is_url(settings.token_url):
-        found.append(f"--ts-token-url {settings.token_url}: it is not a URL")
-    lines = [*lines, *found]
+    told = list(faults(settings))
+    if not told and not is_url(settings.token_url):
+        told.append(f"--ts-token-url {settings.token_url}: it is not a URL")
+    lines = [*lines, *told]
     loaded = load(Path(settings.policies_dir), Options(settings.audiences, settings.strict))
     lines.extend(str(found) for found in loaded.findings if found.severity is Severity.FAULT)
     lines.extend(_audit_log_faults(settings))
