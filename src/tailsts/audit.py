@@ -122,7 +122,8 @@ def json_line(event: Event) -> bytes:
     if not line.isascii():
         # Some readers take U+2028 and its like for the end of a line.
         line = json.dumps(msgspec.to_builtins(event), separators=(",", ":")).encode()
-    return line + b"\n"
+    # The one control character that JSON lets stand; it can only be within a string.
+    return line.replace(b"\x7f", b"\\u007f") + b"\n"
 
 
 def console_line(event: Event) -> bytes:
@@ -171,7 +172,7 @@ def _bounded(value: object) -> object:
 
 @lru_cache(maxsize=1024)
 def _quoted(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else json.dumps(text)
+    return text if _PLAIN.fullmatch(text) else json.dumps(text).replace("\x7f", "\\u007f")
 
 
 _ENCODER = msgspec.json.Encoder()

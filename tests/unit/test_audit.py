@@ -12,6 +12,7 @@ from tailsts.audit import CHOSEN_CLAIMS, UNVERIFIED_CLAIMS, Event, console_line,
 TIME = "2026-11-24T10:20:30.456Z"
 
 HOSTILE = {
+    "delete": "a\x7fb",
     "newline": "a\nb",
     "carriage return": "a\r\nb",
     "nul": "a\x00b",
@@ -42,7 +43,7 @@ def one_line(line: bytes) -> str:
     """Return the text of what must be one line of ASCII without any control character."""
     text = line.decode("ascii")
     assert text.endswith("\n")
-    assert not {character for character in text[:-1] if character < " "}
+    assert not {character for character in text[:-1] if character < " " or character == "\x7f"}
     return text
 
 
