@@ -1,0 +1,1 @@
+"""Conditions in CEL, and what keeps them cheap."""
