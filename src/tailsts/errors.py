@@ -6,9 +6,11 @@ TailstsError
  ├── FileError                     a file that was named cannot be used
  ├── OutboundError                 one outgoing request got no usable answer
  ├── KeySetError                   an issuer answered, but not with a usable key set
+ ├── RepositoryError               a git repository of policies could not be read
  └── ExchangeFault                 this exchange cannot be decided or finished now
       ├── UnavailableError         try again later (HTTP 503)
       │    ├── KeysUnavailableError
+      │    ├── OpaUnavailableError
       │    ├── TailscaleUnavailableError
       │    └── AuditUnavailableError
       └── TailscaleAnswerError     Tailscale answered, and the answer is wrong (HTTP 502)
@@ -53,6 +55,10 @@ class KeySetError(TailstsError):
     """An issuer answered, but not with a usable key set or discovery document."""
 
 
+class RepositoryError(TailstsError):
+    """A git repository of policies could not be read. Never quotes a credential."""
+
+
 class ExchangeFault(TailstsError):  # noqa: N818 - the tree's inner node, read as "a fault of an exchange"
     """This exchange cannot be decided or finished now, whatever the token says.
 
@@ -82,6 +88,12 @@ class TailscaleUnavailableError(UnavailableError):
     """Tailscale does not answer, is overloaded, or asks to be left alone."""
 
     reason = "tailscale_unavailable"
+
+
+class OpaUnavailableError(UnavailableError):
+    """The Open Policy Agent that a policy names does not answer."""
+
+    reason = "opa_unavailable"
 
 
 class AuditUnavailableError(UnavailableError):

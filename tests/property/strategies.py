@@ -12,7 +12,11 @@ from tailsts.audit import CHOSEN_CLAIMS, Event
 from tailsts.oidc.source import Discovery, JwksUrl
 from tailsts.oidc.token import ALGORITHMS
 from tailsts.oidc.verify import VerifiedToken
-from tailsts.policy.model import Policy
+from tailsts.policy.build import build
+from tailsts.policy.cel.expression import compile_expression
+from tailsts.policy.decide import Wanted
+from tailsts.policy.draft import Draft
+from tailsts.policy.patterns.pattern import compile_pattern
 from tailsts.scopes import KNOWN, LEGACY
 
 NOW = 1_800_000_000
@@ -278,36 +282,76 @@ def asked_and_answered(draw: st.DrawFn) -> tuple[tuple[str, ...], dict[str, obje
 
 # --- Policies and decisions ------------------------------------------------------------------------------------------
 
+# Of few values, so that they meet often.
 _few_subjects = st.sampled_from(["s", "t"])
-_few_scopes = st.sampled_from(["w", "x", "y", "z"])
+_few_scopes = st.sampled_from(["w", "x", "y", "auth_keys"])
+_few_tags = st.sampled_from(["tag:a", "tag:b", "tag:c"])
 _few_audiences = st.sampled_from(["a", "b"])
 _few_algorithms = st.sampled_from(["RS256", "ES256"])
-wanted_of_few = st.lists(_few_scopes, min_size=1, max_size=3, unique=True).map(tuple)
+_few_values = st.sampled_from(["main", "dev", "1", 1, True])
+_few_paths = st.sampled_from([("ref",), ("owner",), ("kubernetes.io", "namespace")])
+_few_patterns = st.sampled_from(["main|dev", "m.*", "[a-z]", "s"]).map(compile_pattern)
+_few_conditions = st.sampled_from(
+    ["claims.ref == 'main'", "scopes.exists(s, s == 'x')", "size(tags) < 2", "claims.owner != 1"]
+).map(compile_expression)
+_policy_names = st.text("abcd", min_size=1, max_size=3)
 
-# Of few values, so that they meet often.
-verified_tokens = st.builds(
-    VerifiedToken,
-    issuer=st.just("https://i"),
-    subject=_few_subjects,
-    audiences=st.lists(_few_audiences, max_size=2).map(tuple),
-    algorithm=_few_algorithms,
-    expires_at=st.integers(NOW - 100, NOW + 200_000),
-    issued_at=st.none() | st.integers(NOW - 200_000, NOW),
-    claims=st.just({}),
+wanted_of_few = st.builds(
+    Wanted,
+    scopes=st.lists(_few_scopes, min_size=1, max_size=2, unique=True).map(tuple),
+    tags=st.just(()) | st.lists(_few_tags, max_size=2, unique=True).map(tuple),
+    policy=st.none() | st.none() | st.none() | _policy_names,
 )
-_policies = st.builds(
-    Policy,
-    name=st.text("abcd", min_size=1, max_size=3),
+
+
+@st.composite
+def claims_of_few(draw: st.DrawFn) -> dict[str, object]:
+    """Claims of the usual issuer, in which every policy of few values may find what it asks for."""
+    claims: dict[str, object] = {"iss": "https://i", "sub": draw(_few_subjects)}
+    claims |= draw(st.dictionaries(st.sampled_from(["ref", "owner"]), _few_values, max_size=2))
+    if draw(st.booleans()):
+        claims["kubernetes.io"] = {"namespace": draw(_few_values)}
+    claims["aud"] = draw(st.lists(_few_audiences, max_size=2))
+    claims["exp"] = draw(st.integers(NOW - 100, NOW + 200_000))
+    if draw(st.booleans()):
+        claims["iat"] = draw(st.integers(NOW - 200_000, NOW + 50))
+    return claims
+
+
+def _as_verified(claims: dict[str, Any], algorithm: str) -> VerifiedToken:
+    audiences = tuple(claims["aud"])
+    return VerifiedToken("https://i", claims["sub"], audiences, algorithm, claims["exp"], claims.get("iat"), claims)
+
+
+verified_tokens = st.builds(_as_verified, claims_of_few(), _few_algorithms)
+drafts = st.builds(
+    Draft,
+    name=_policy_names,
     issuer=st.sampled_from([*["https://i"] * 4, "https://j"]),
-    source=st.sampled_from([*[Discovery()] * 4, JwksUrl("https://i/jwks")]),
     algorithms=st.frozensets(_few_algorithms, min_size=1),
     subject=st.none() | _few_subjects,
     audiences=st.frozensets(_few_audiences),
+    claims=st.dictionaries(_few_paths, st.lists(_few_values, min_size=1, max_size=2).map(tuple), max_size=2).map(
+        lambda found: tuple(found.items())
+    ),
+    claim_patterns=st.dictionaries(_few_paths, _few_patterns, max_size=1).map(lambda found: tuple(found.items())),
+    subject_pattern=st.none() | _few_patterns,
+    audience_pattern=st.none() | st.none() | _few_patterns,
+    condition=st.none() | st.none() | _few_conditions,
+    opa_url=st.sampled_from([None, None, "http://127.0.0.1:8181/v1/data/a"]),
     allowed_scopes=st.frozensets(_few_scopes, min_size=2),
+    allowed_tags=st.frozensets(_few_tags),
     max_lifetime=st.sampled_from([600, 86_400, 400_000]),
+    max_age=st.none() | st.sampled_from([300, 100_000]),
+    not_before=st.none() | st.none() | st.sampled_from([NOW - 1.0, NOW + 1.0]),
+    not_after=st.none() | st.none() | st.sampled_from([NOW - 1.0, NOW + 1.0]),
 )
+_sources = st.sampled_from([*[Discovery()] * 4, JwksUrl("https://i/jwks")])
+_policies = st.builds(lambda draft, source: build(draft, source, ()), drafts, _sources)
 # As in a folder, each name is there once.
 policy_lists = st.lists(_policies, max_size=8, unique_by=lambda policy: policy.name)
+# What Open Policy Agents say.
+answers: st.SearchStrategy[dict[str, bool]] = st.dictionaries(_policy_names, st.booleans(), max_size=8)
 
 # --- Events ----------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ class Reason(StrEnum):
     ALGORITHM = "algorithm_refused"
     CLAIM = "claim_invalid"
     UNKNOWN_ISSUER = "unknown_issuer"
+    UNTRUSTED_ISSUER = "untrusted_issuer"
     UNKNOWN_KEY = "unknown_key"
     AMBIGUOUS_KEY = "ambiguous_key"
     KEY_MISMATCH = "key_algorithm_mismatch"

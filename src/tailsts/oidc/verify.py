@@ -1,7 +1,8 @@
 """From an `UnverifiedToken` and a `KeySet` to a `VerifiedToken`, or to `Rejected`.
 
-The only function that makes a `VerifiedToken`. Pure: the time is an argument. The steps are numbered in the order
+`verify` is how the service makes a `VerifiedToken`. Pure: the time is an argument. The steps are numbered in the order
 in which they are taken, and all of them are taken (RFC 7519, 7.2; RFC 8725; OpenID Connect Core 1.0, 3.1.3.7).
+`assume_signed` leaves out the first three, to explain and to test policies: nothing that mints may call it.
 """
 
 from collections.abc import Mapping
@@ -53,7 +54,18 @@ def verify(
     if not signature.holds(token.algorithm, key.key, token.signing_input, token.signature):
         return Rejected(Reason.BAD_SIGNATURE, "the signature does not hold")
     # 4. to 8. From here on the claims are the issuer's words.
-    return _believe(token, now)
+    return _believe(token.unverified_issuer, token.algorithm, token.unverified_claims, now)
+
+
+def assume_signed(claims: Mapping[str, object], algorithm: str, now: float) -> VerifiedToken | Rejected:
+    """Check the registered claims alone, as if the issuer's key had signed them with `algorithm`.
+
+    For explaining and testing policies, offline: it proves nothing about who made the claims.
+    """
+    issuer = claims.get("iss")
+    if not isinstance(issuer, str) or not issuer:
+        return Rejected(Reason.CLAIM, "iss is missing or not a string")
+    return _believe(issuer, algorithm, claims, now)
 
 
 def _select(keys: KeySet, token: UnverifiedToken) -> VerificationKey | Rejected:
@@ -71,8 +83,7 @@ def _select(keys: KeySet, token: UnverifiedToken) -> VerificationKey | Rejected:
     return fitting[0]
 
 
-def _believe(token: UnverifiedToken, now: float) -> VerifiedToken | Rejected:
-    claims = token.unverified_claims
+def _believe(issuer: str, algorithm: str, claims: Mapping[str, object], now: float) -> VerifiedToken | Rejected:
     # 4. The subject is a name (OpenID Connect Core 1.0, section 2).
     subject = claims.get("sub")
     if not isinstance(subject, str) or not subject:
@@ -85,10 +96,10 @@ def _believe(token: UnverifiedToken, now: float) -> VerifiedToken | Rejected:
     if audiences is None:
         return Rejected(Reason.CLAIM, "aud is neither a string nor a list of strings")
     return VerifiedToken(
-        issuer=token.unverified_issuer,
+        issuer=issuer,
         subject=subject,
         audiences=audiences,
-        algorithm=token.algorithm,
+        algorithm=algorithm,
         expires_at=claims["exp"],  # type: ignore[arg-type]  # _refuse_expiry saw to it
         issued_at=claims.get("iat"),  # type: ignore[arg-type]  # _refuse_start saw to it
         claims=claims,

@@ -1,93 +1,165 @@
-"""From a `VerifiedToken` and the scopes that it wants to a `Grant`, or to a `Refusal`.
+"""From a `VerifiedToken` and what it wants to a `Grant`, or to a `Refusal`.
 
 The only function that makes a `Grant`. Pure. The first policy, by name, that allows the whole request wins; rights
 of several policies are never added up, so a policy means what it says whatever lies beside it.
 """
 
-from collections.abc import Sequence
-from enum import IntEnum
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
-from tailsts.oidc.verify import LEEWAY, VerifiedToken
-from tailsts.policy.model import Policy
+from tailsts.oidc.verify import VerifiedToken
+from tailsts.policy.condition import Check, Condition, Facts, OpaAllows
+from tailsts.policy.model import DEFAULT_TAILNET, Policy, Trust
+from tailsts.scopes import CARRY_TAGS
+
+# Of the policies that came nearest, so many are remembered with a refusal.
+MAX_MISSES = 5
+# Of so many policies, a refusal also says at what those failed that could be passed over. Of more it would take long.
+FEW = 50
 
 
-class Check(IntEnum):
-    """The checks of a policy, in the order in which they are made. A higher one that fails is a nearer miss."""
+class Wanted(msgspec.Struct, frozen=True, gc=False):
+    """What is wanted of the service: each scope and tag once, at least one scope.
 
-    SUBJECT = 1
-    AUDIENCE = 2
-    ALGORITHM = 3
-    LIFETIME = 4
-    SCOPE = 5
+    Without `tags`, scopes that need some get the policy's; without `policy`, any policy may grant the request.
+    """
+
+    scopes: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    policy: str | None = None
 
 
 class Grant(msgspec.Struct, frozen=True, gc=False):
-    """The permission to mint one access token with exactly these scopes."""
+    """The permission to mint one access token of this tailnet, with exactly these scopes and tags."""
 
     policy: str
     scopes: tuple[str, ...]
+    tags: tuple[str, ...] = ()
+    tailnet: str = DEFAULT_TAILNET
+
+
+class Miss(msgspec.Struct, frozen=True):
+    """The first condition of a policy that did not hold for these facts. None of it is for the caller to see."""
+
+    policy: str
+    condition: Condition | OpaAllows
+    facts: Facts
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Trusted, but not allowed. `check` is the one at which the policy that came nearest, `policy`, failed."""
+    """Trusted, but not allowed. `check` is the one at which the policy that came nearest failed.
+
+    `misses` are those of the nearest policies, the nearest first; empty if the token comes under none of many.
+    `named`: the request named the policy that it wants.
+    """
 
     check: Check
-    policy: str | None
+    misses: tuple[Miss, ...] = ()
+    named: bool = False
 
     @property
     def reason(self) -> str:
         """The reason code of the audit log and the metrics."""
         return f"{self.check.name.lower()}_not_allowed"
 
+    @property
+    def policy(self) -> str | None:
+        """The policy that came nearest."""
+        return self.misses[0].policy if self.misses else None
+
+
+class Consult(msgspec.Struct, frozen=True):
+    """No verdict yet: `policy` would grant this, if the Open Policy Agent that it names agrees."""
+
+    policy: str
+    opa: OpaAllows
+    facts: Facts
+
+
+Answers = Mapping[str, bool]
+NO_ANSWERS: Answers = {}
+
 
 def decide(
+    trusts: Sequence[Trust],
     token: VerifiedToken,
-    wanted: tuple[str, ...],
-    policies: Sequence[Policy],
+    wanted: Wanted,
     now: float,
-) -> Grant | Refusal:
-    """Return the first policy's grant of all `wanted` scopes, or the refusal of the one that came nearest.
+    answers: Answers = NO_ANSWERS,
+) -> Grant | Refusal | Consult:
+    """Return the first policy's grant of all that is wanted, or the refusal of the one that came nearest.
 
-    `policies` are those of the trust whose keys verified the token, ordered by name. `wanted` holds each scope once.
+    `trusts` are those whose keys verified the token. `answers` has what Open Policy Agents said so far, by policy:
+    where one is missing that counts, it is asked for.
     """
-    nearest = Refusal(Check.SUBJECT, None)
-    for policy in policies:
-        failed = _first_failed(policy, token, wanted, now)
+    misses: list[Miss] = []
+    for policy in candidates(trusts, token, wanted):
+        seen = facts_for(policy, token, wanted, now)
+        failed = _first_failed(policy, seen)
+        if failed is None and policy.opa is not None:
+            answer = answers.get(policy.name)
+            if answer is None:
+                return Consult(policy.name, policy.opa, seen)
+            failed = None if answer else policy.opa
         if failed is None:
-            return Grant(policy.name, wanted)
-        if failed > nearest.check:
-            nearest = Refusal(failed, policy.name)
-    return nearest
+            return Grant(policy.name, wanted.scopes, seen.tags, policy.tailnet)
+        misses.append(Miss(policy.name, failed, seen))
+    if wanted.policy is None and sum(len(trust.policies) for trust in trusts) <= FEW:
+        misses += _passed_over(trusts, token, wanted, now, {miss.policy for miss in misses})
+    return _refusal(trusts, wanted, misses)
 
 
-def best(verdicts: Sequence[Grant | Refusal]) -> Grant | Refusal:
-    """Return the verdict that counts among those of several trusts: the first grant by name, else the nearest miss."""
-    grants = [verdict for verdict in verdicts if isinstance(verdict, Grant)]
-    if grants:
-        return min(grants, key=lambda grant: grant.policy)
-    return max((verdict for verdict in verdicts if isinstance(verdict, Refusal)), key=lambda refusal: refusal.check)
+def facts_for(policy: Policy, token: VerifiedToken, wanted: Wanted, now: float) -> Facts:
+    """Return what `policy` is to judge. Scopes that carry tags get the policy's where the request names none."""
+    lends = policy.tags and not wanted.tags and not CARRY_TAGS.isdisjoint(wanted.scopes)
+    return Facts(token, wanted.scopes, policy.tags if lends else wanted.tags, now)
 
 
-def _first_failed(policy: Policy, token: VerifiedToken, wanted: tuple[str, ...], now: float) -> Check | None:
-    if policy.subject is not None and policy.subject != token.subject:
-        return Check.SUBJECT
-    # RFC 7519, 4.1.3: one of the token's audiences must be one of ours.
-    if policy.audiences and policy.audiences.isdisjoint(token.audiences):
-        return Check.AUDIENCE
-    if token.algorithm not in policy.algorithms:
-        return Check.ALGORITHM
-    if _lives_too_long(token, policy.max_lifetime, now):
-        return Check.LIFETIME
-    if not wanted or not policy.allowed_scopes.issuperset(wanted):
-        return Check.SCOPE
+def candidates(trusts: Sequence[Trust], token: VerifiedToken, wanted: Wanted) -> Sequence[Policy]:
+    """Return the policies that the request may come under, ordered by name."""
+    if wanted.policy is not None:
+        return [trust.by_name[wanted.policy] for trust in trusts if wanted.policy in trust.by_name]
+    if len(trusts) == 1:
+        return _found(trusts[0], token)
+    return sorted((policy for trust in trusts for policy in _found(trust, token)), key=_name)
+
+
+def _found(trust: Trust, token: VerifiedToken) -> list[Policy]:
+    return [trust.policies[position] for position in trust.index.positions(token.claims)]
+
+
+def _passed_over(
+    trusts: Sequence[Trust], token: VerifiedToken, wanted: Wanted, now: float, judged: Collection[str]
+) -> Iterator[Miss]:
+    """Yield at what those failed that the index passed over: they were no candidates, but are part of the answer."""
+    for policy in sorted((policy for trust in trusts for policy in trust.policies), key=_name):
+        if policy.name not in judged:
+            seen = facts_for(policy, token, wanted, now)
+            failed = _first_failed(policy, seen)
+            assert failed is not None  # noqa: S101 - the index passes over nothing else: a law of the property tests
+            yield Miss(policy.name, failed, seen)
+
+
+def _first_failed(policy: Policy, facts: Facts) -> Condition | OpaAllows | None:
+    for condition in policy.conditions:
+        if not condition.holds(facts):
+            return condition
     return None
 
 
-def _lives_too_long(token: VerifiedToken, limit: int, now: float) -> bool:
-    # From its issue, so that an old token with a far expiry does not pass late in its life; and from now, so that
-    # an issuer that leaves iat out gains nothing by it.
-    if token.issued_at is not None and token.expires_at - token.issued_at > limit:
-        return True
-    return token.expires_at - now > limit + LEEWAY
+def _refusal(trusts: Sequence[Trust], wanted: Wanted, misses: list[Miss]) -> Refusal:
+    nearest = tuple(sorted(misses, key=_distance)[:MAX_MISSES])
+    if nearest:
+        return Refusal(nearest[0].condition.check, nearest, wanted.policy is not None)
+    if wanted.policy is not None:
+        return Refusal(Check.POLICY, (), named=True)
+    return Refusal(max(trust.index.passed_over for trust in trusts))
+
+
+def _distance(miss: Miss) -> tuple[int, str]:
+    return -miss.condition.rank, miss.policy
+
+
+def _name(policy: Policy) -> str:
+    return policy.name

@@ -5,81 +5,107 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from tailsts.oidc.source import KeySource
+from tailsts.policy.condition import Condition, OpaAllows
+from tailsts.policy.index import Index, index
+from tailsts.policy.issuers import refuse_issuer
+from tailsts.policy.patterns.pattern import Pattern
 
 # How long a token may live unless its policy says otherwise. Workload tokens live minutes to hours; the longest
 # usual ones, Kubernetes' for cloud roles, live a day.
 DEFAULT_MAX_LIFETIME = 24 * 3600
+# The tailnet of the credential that the command line names.
+DEFAULT_TAILNET = "default"
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """Who (issuer, subject, audience) may have which scopes.
+class Issuer(msgspec.Struct, frozen=True, gc=False):
+    """Whose tokens: the `iss` that is named byte for byte, or those that `pattern` matches. `name` is its text."""
 
-    `subject` None: any subject of the issuer. `audiences` empty: the audience is not looked at; it holds the
-    server's where the policy names none. `max_lifetime` is in seconds.
+    name: str
+    pattern: Pattern | None = None
+
+    def matches(self, issuer: str) -> bool:
+        """Return whether a token with this `iss` is meant."""
+        if self.pattern is None:
+            return issuer == self.name
+        # A pattern fixes the shape of what it matches, not all that an issuer has to be.
+        return self.pattern.matches(issuer) and refuse_issuer(issuer) is None
+
+
+class Policy(msgspec.Struct, frozen=True, gc=False):
+    """Who may have which scopes and tags of which tailnet.
+
+    All `conditions` must hold, in their order; then `opa`, if there is one, must agree. `tags` go with scopes that need
+    some when the request names none; empty: nothing is said about tags.
     """
 
     name: str
-    issuer: str
+    issuer: Issuer
     source: KeySource
     algorithms: frozenset[str]
-    subject: str | None
-    audiences: frozenset[str]
-    allowed_scopes: frozenset[str]
-    max_lifetime: int
+    conditions: tuple[Condition, ...]
+    tags: tuple[str, ...] = ()
+    tailnet: str = DEFAULT_TAILNET
+    opa: OpaAllows | None = None
 
 
 class Trust(msgspec.Struct, frozen=True):
     """An issuer, one source of its keys, and the policies that rely on exactly this pair.
 
-    Two clusters may share an issuer string and have different keys, so neither half alone names a trust. Policies
-    are ordered by name: `by_subject` holds those that name a subject, `any_subject` those that do not.
+    Two clusters may share an issuer string and have different keys, so neither half alone names a trust. `policies`
+    are ordered by name; `index` finds those that a token may come under.
     """
 
-    issuer: str
+    issuer: Issuer
     source: KeySource
     algorithms: frozenset[str]
-    by_subject: Mapping[str, Sequence[Policy]]
-    any_subject: Sequence[Policy]
-
-    def candidates(self, subject: str) -> Sequence[Policy]:
-        """Return the policies that this subject may come under, ordered by name."""
-        named = self.by_subject.get(subject, ())
-        if not named or not self.any_subject:
-            return named or self.any_subject
-        return sorted((*named, *self.any_subject), key=_name)
+    policies: Sequence[Policy]
+    by_name: Mapping[str, Policy]
+    index: Index
 
 
 class Generation(msgspec.Struct, frozen=True):
-    """All policies of a folder at one moment. `digest` is of their names and texts: 16 hexadecimal digits."""
+    """All policies at one moment. `digest` names it: of the policies' names and texts, or the commit they are from.
+
+    `trusts` has the trusts of the issuers that are named, by name; `families` those of issuers that a pattern names.
+    """
 
     digest: str
     policies: Sequence[Policy]
     trusts: Mapping[str, Sequence[Trust]]
+    families: Sequence[Trust] = ()
+
+    def all_trusts(self) -> Sequence[Trust]:
+        """Return every trust."""
+        return (*(trust for found in self.trusts.values() for trust in found), *self.families)
+
+    def trusts_of(self, issuer: str) -> Sequence[Trust]:
+        """Return the trusts that a token with this `iss` may come under."""
+        matching = tuple(trust for trust in self.families if trust.issuer.matches(issuer))
+        return (*self.trusts.get(issuer, ()), *matching)
 
 
 def assemble(policies: Sequence[Policy], digest: str) -> Generation:
-    """Index `policies` by issuer, key source and subject, so that a decision does not grow with their number."""
+    """Index `policies` by issuer, key source and claims, so that a decision does not grow with their number."""
     ordered = tuple(sorted(policies, key=_name))
-    groups: dict[tuple[str, KeySource], list[Policy]] = {}
+    groups: dict[tuple[Issuer, KeySource], list[Policy]] = {}
     for policy in ordered:
         groups.setdefault((policy.issuer, policy.source), []).append(policy)
     trusts: dict[str, list[Trust]] = {}
+    families: list[Trust] = []
     for (issuer, source), members in groups.items():
-        trusts.setdefault(issuer, []).append(_trust(issuer, source, members))
-    return Generation(digest, ordered, {issuer: tuple(found) for issuer, found in trusts.items()})
+        found = families if issuer.pattern is not None else trusts.setdefault(issuer.name, [])
+        found.append(_trust(issuer, source, members))
+    return Generation(digest, ordered, {issuer: tuple(found) for issuer, found in trusts.items()}, tuple(families))
 
 
-def _trust(issuer: str, source: KeySource, policies: Sequence[Policy]) -> Trust:
-    by_subject: dict[str, list[Policy]] = {}
-    for policy in policies:
-        if policy.subject is not None:
-            by_subject.setdefault(policy.subject, []).append(policy)
+def _trust(issuer: Issuer, source: KeySource, policies: Sequence[Policy]) -> Trust:
     return Trust(
         issuer=issuer,
         source=source,
         algorithms=frozenset().union(*(policy.algorithms for policy in policies)),
-        by_subject={subject: tuple(named) for subject, named in by_subject.items()},
-        any_subject=tuple(policy for policy in policies if policy.subject is None),
+        policies=tuple(policies),
+        by_name={policy.name: policy for policy in policies},
+        index=index([policy.conditions for policy in policies]),
     )
 
 

@@ -4,60 +4,21 @@ Pure: files that a policy names are opened by the store. Unknown keys, wrong typ
 policy whose author mistyped `subject` must not load as one that trusts every subject.
 """
 
-import difflib
 import re
 import tomllib
-from collections.abc import Mapping
-from typing import TypeGuard
-
-import msgspec
+from collections.abc import Callable
 
 from tailsts.oidc.source import refuse_url
 from tailsts.oidc.token import ALGORITHMS
+from tailsts.policy.cel.expression import ExpressionError, compile_expression
+from tailsts.policy.draft import Draft
 from tailsts.policy.finding import Finding, Page, Severity
 from tailsts.policy.issuers import SHARED, refuse_issuer
-from tailsts.policy.model import DEFAULT_MAX_LIFETIME
-from tailsts.scopes import is_scope_token
-
-MAX_TEXT_LENGTH = 1024
-MAX_LIFETIME = 366 * 24 * 3600
-# From here on a key is probably a known one, mistyped.
-ALIKE = 0.7
-# What people write who know the claims, or other services.
-_MEANT = {
-    "alg": "algorithm",
-    "aud": "audience",
-    "iss": "issuer",
-    "jwks_uri": "jwks_url",
-    "max_ttl": "max_lifetime",
-    "scope": "allowed_scopes",
-    "scopes": "allowed_scopes",
-    "sub": "subject",
-    "ttl": "max_lifetime",
-}
-# Never proposed: whoever mistypes another key must not be led to these.
-_RISKY = {"allow_http", "any_subject"}
-
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
-_DURATION = re.compile(r"([1-9][0-9]{0,8})([smhd])")
-
-
-class Draft(msgspec.Struct, frozen=True):
-    """A policy as its text says it: the files that it names are not opened yet. Fields as in `Policy`."""
-
-    name: str
-    issuer: str
-    algorithms: frozenset[str]
-    subject: str | None
-    any_subject: bool
-    audiences: frozenset[str]
-    allowed_scopes: frozenset[str]
-    max_lifetime: int
-    description: str
-    jwks_url: str | None
-    jwks_file: str | None
-    ca_file: str | None
-    allow_http: bool
+from tailsts.policy.model import DEFAULT_MAX_LIFETIME, DEFAULT_TAILNET
+from tailsts.policy.patterns.issuer_pattern import refuse_issuer_pattern
+from tailsts.policy.patterns.pattern import PatternError, compile_pattern
+from tailsts.policy.reader import Reader
+from tailsts.scopes import is_scope_token, is_tag
 
 
 def parse(name: str, page: Page) -> Draft | None:
@@ -65,67 +26,110 @@ def parse(name: str, page: Page) -> Draft | None:
 
     Every fault is noted on the page.
     """
-    try:
-        table = tomllib.loads(page.text)
-    except tomllib.TOMLDecodeError as error:
-        page.findings.append(_syntax_fault(str(error), page))
+    table = read_toml(page)
+    if table is None:
         return None
-    except ValueError:
-        # Python reads no number of more than 4300 digits.
-        page.findings.append(_syntax_fault("a number with too many digits", page))
-        return None
-    except RecursionError:
-        page.findings.append(_syntax_fault("nested too deep", page))
-        return None
-    reader = _Reader(table, page)
+    reader = Reader(table, page)
     draft = _read(name, reader)
     reader.refuse_unknown()
+    page.sort()
     return None if page.findings else draft
 
 
-def _read(name: str, reader: "_Reader") -> Draft:
+def read_toml(page: Page) -> dict[str, object] | None:
+    """Return the table that the page's text is, or None with the fault noted."""
+    try:
+        return tomllib.loads(page.text)
+    except tomllib.TOMLDecodeError as error:
+        page.findings.append(_syntax_fault(str(error), page))
+    except ValueError:
+        # Python reads no number of more than 4300 digits.
+        page.findings.append(_syntax_fault("a number with too many digits", page))
+    except RecursionError:
+        page.findings.append(_syntax_fault("nested too deep", page))
+    return None
+
+
+def _read(name: str, reader: Reader) -> Draft:
+    opa = reader.table("opa")
     draft = Draft(
         name=name,
-        issuer=reader.text("issuer", required=True) or "",
+        issuer=reader.text("issuer", required=not reader.has("issuer_pattern")) or "",
+        issuer_pattern=reader.compiled("issuer_pattern", compile_pattern, PatternError),
         algorithms=frozenset(reader.texts("algorithm") or ("RS256",)),
         subject=reader.text("subject"),
+        subject_pattern=reader.compiled("subject_pattern", compile_pattern, PatternError),
         any_subject=reader.flag("any_subject"),
         audiences=frozenset(reader.texts("audience")),
+        audience_pattern=reader.compiled("audience_pattern", compile_pattern, PatternError),
+        claims=reader.values_by_path("claims"),
+        claim_patterns=reader.patterns_by_path("claim_patterns"),
+        condition=reader.compiled("condition", compile_expression, ExpressionError),
+        opa_url=None if opa is None else opa.text("url", required=True),
         allowed_scopes=frozenset(reader.list_of_texts("allowed_scopes", required=True)),
-        max_lifetime=reader.duration("max_lifetime", DEFAULT_MAX_LIFETIME),
+        allowed_tags=frozenset(reader.list_of_texts("allowed_tags")),
+        tailnet=reader.text("tailnet") or DEFAULT_TAILNET,
+        max_lifetime=reader.duration("max_lifetime") or DEFAULT_MAX_LIFETIME,
+        max_age=reader.duration("max_age"),
+        not_before=reader.moment("not_before"),
+        not_after=reader.moment("not_after"),
         description=reader.text("description") or "",
         jwks_url=reader.text("jwks_url"),
         jwks_file=reader.text("jwks_file"),
         ca_file=reader.text("ca_file"),
         allow_http=reader.flag("allow_http"),
     )
-    _check_who(draft, reader)
-    _check_keys(draft, reader)
-    _check_scopes(draft, reader)
+    if opa is not None:
+        opa.refuse_unknown()
+    for check in _CHECKS:
+        check(draft, reader)
     return draft
 
 
-def _check_who(draft: Draft, reader: "_Reader") -> None:
+def _check_one_form_each(draft: Draft, reader: Reader) -> None:
+    for exact in ("issuer", "subject", "audience"):
+        pattern = f"{exact}_pattern"
+        if reader.has(exact) and reader.has(pattern):
+            reader.fault("contradiction", pattern, f"contradicts {exact}", "remove one of the two")
+    patterns = {path for path, _ in draft.claim_patterns}
+    for path, _ in draft.claims:
+        if path in patterns:
+            reader.fault("contradiction", "claim_patterns", f"names a claim that claims names too: {path[-1]}")
+    if draft.any_subject and (draft.subject is not None or draft.subject_pattern is not None):
+        other = "subject" if draft.subject is not None else "subject_pattern"
+        reader.fault("contradiction", "any_subject", f"contradicts {other}", "remove one of the two")
+
+
+def _check_issuer(draft: Draft, reader: Reader) -> None:
     if draft.issuer and (reason := refuse_issuer(draft.issuer)):
         reader.fault("issuer", "issuer", f"cannot be used: {reason}", "copy the iss claim of a real token")
     elif draft.issuer not in SHARED and draft.issuer.rstrip("/") in SHARED:
         advice = f'write "{draft.issuer.rstrip("/")}"'
         reader.fault("issuer", "issuer", "ends in a slash, which the tokens of this issuer do not have", advice)
+    if draft.issuer_pattern is not None and (refused := refuse_issuer_pattern(draft.issuer_pattern.text)):
+        reader.fault("issuer-pattern", "issuer_pattern", f"cannot be used: {refused.reason}", refused.advice)
     for algorithm in sorted(draft.algorithms - ALGORITHMS):
         advice = f"one of {', '.join(sorted(ALGORITHMS))}"
         reader.fault("algorithm", "algorithm", f'"{algorithm}" is not a signature algorithm that is accepted', advice)
-    if draft.any_subject and draft.subject is not None:
-        reader.fault("contradiction", "any_subject", "contradicts subject", "remove one of the two")
-    if draft.issuer in SHARED and not reader.has("subject") and not draft.any_subject:
+
+
+def _check_who(draft: Draft, reader: Reader) -> None:
+    said = ("subject", "subject_pattern", "claims", "claim_patterns", "condition")
+    shared = draft.shared_by()
+    if shared is not None and not any(map(reader.has, said)) and not draft.any_subject:
         reader.fault(
             "shared-issuer",
             "subject",
-            f"is missing, and everybody can get a token from {SHARED[draft.issuer]}",
-            "name the subject, or say any_subject = true if the whole world is meant",
+            f"is missing, and everybody can get a token from {shared}",
+            "name the subject or claims, or say any_subject = true if the whole world is meant",
         )
 
 
-def _check_keys(draft: Draft, reader: "_Reader") -> None:
+def _check_keys(draft: Draft, reader: Reader) -> None:
+    for key in ("jwks_url", "jwks_file", "allow_http"):
+        if reader.has("issuer_pattern") and reader.has(key):
+            message = "contradicts issuer_pattern, whose issuers are asked for their keys over https"
+            reader.fault("contradiction", key, message, f"remove {key}, or write one policy for each issuer")
     if draft.jwks_url is not None and draft.jwks_file is not None:
         reader.fault("contradiction", "jwks_file", "contradicts jwks_url", "remove one of the two")
     if draft.jwks_file is not None and draft.ca_file is not None:
@@ -137,7 +141,7 @@ def _check_keys(draft: Draft, reader: "_Reader") -> None:
         _check_discovery(draft, reader)
 
 
-def _check_discovery(draft: Draft, reader: "_Reader") -> None:
+def _check_discovery(draft: Draft, reader: Reader) -> None:
     if not draft.issuer or refuse_issuer(draft.issuer):
         return
     if reason := refuse_url(draft.issuer, allow_http=draft.allow_http):
@@ -145,97 +149,37 @@ def _check_discovery(draft: Draft, reader: "_Reader") -> None:
         reader.fault("discovery", "issuer", f"is where keys would be looked up, but {reason}", advice)
 
 
-def _check_scopes(draft: Draft, reader: "_Reader") -> None:
+def _check_rights(draft: Draft, reader: Reader) -> None:
     for scope in sorted(draft.allowed_scopes):
         if not is_scope_token(scope):
             advice = "one scope per entry, without blanks and commas (RFC 6749, 3.3)"
             reader.fault("scope", "allowed_scopes", f"{scope!r} is not a scope", advice)
+    for tag in sorted(draft.allowed_tags):
+        if not is_tag(tag):
+            advice = "tag: and a name of letters, digits and hyphens that begins with a letter"
+            reader.fault("tag", "allowed_tags", f"{tag!r} is not a tag", advice)
 
 
-class _Reader:
-    """Takes typed values out of a table and notes on the page what is wrong with each."""
+def _check_period(draft: Draft, reader: Reader) -> None:
+    if draft.not_before is not None and draft.not_after is not None and draft.not_before >= draft.not_after:
+        reader.fault("never", "not_after", "is not later than not_before, so the policy is never in force")
 
-    def __init__(self, table: Mapping[str, object], page: Page) -> None:
-        self.fault = page.fault
-        self._table = table
-        self._known: set[str] = set()
 
-    def refuse_unknown(self) -> None:
-        for key in sorted(self._table.keys() - self._known):
-            meant = self._meant(key)
-            advice = f"did you mean {meant}?" if meant else f"known: {', '.join(sorted(self._known))}"
-            self.fault("unknown-key", key, "is not a key of a policy", advice)
+def _check_opa(draft: Draft, reader: Reader) -> None:
+    # The claims go there, and what comes back decides: in the clear only within this machine.
+    if draft.opa_url is not None and (reason := refuse_url(draft.opa_url, allow_http=False)):
+        reader.fault("opa-url", "opa.url", f"cannot be used: {reason}", "https, or http on this machine")
 
-    def _meant(self, key: str) -> str | None:
-        proposed = sorted(self._known - _RISKY)
-        nearest = difflib.get_close_matches(key.lower(), proposed, n=1, cutoff=ALIKE)
-        return _MEANT.get(key.lower()) or (nearest[0] if nearest else None)
 
-    def has(self, key: str) -> bool:
-        """Return whether the key is there, however wrong its value is."""
-        return key in self._table
-
-    def text(self, key: str, *, required: bool = False) -> str | None:
-        value = self._take(key, required=required)
-        if value is None:
-            return None
-        if not isinstance(value, str):
-            self.fault("type", key, f"is {_type_name(value)}, not a string")
-            return None
-        return value if self._is_proper(key, value) else None
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """Take a string, or a list of strings."""
-        if isinstance(self._table.get(key), str):
-            value = self.text(key)
-            return () if value is None else (value,)
-        return self.list_of_texts(key, kind="a string or a list of strings")
-
-    def list_of_texts(self, key: str, *, required: bool = False, kind: str = "a list of strings") -> tuple[str, ...]:
-        value = self._take(key, required=required)
-        if value is None:
-            return ()
-        if not _is_list_of_texts(value):
-            self.fault("type", key, f"is {_type_name(value)}, not {kind}")
-            return ()
-        if not value:
-            self.fault("empty", key, "is an empty list")
-        return tuple(item for item in value if self._is_proper(key, item))
-
-    def flag(self, key: str) -> bool:
-        value = self._take(key)
-        if value is None or isinstance(value, bool):
-            return bool(value)
-        self.fault("type", key, f"is {_type_name(value)}, not true or false")
-        return False
-
-    def duration(self, key: str, default: int) -> int:
-        """Take a duration: whole seconds, or a number with s, m, h or d."""
-        value = self._take(key)
-        if value is None:
-            return default
-        seconds = _seconds(value)
-        if seconds is None or not 0 < seconds <= MAX_LIFETIME:
-            self.fault("duration", key, "is not a duration of up to a year", 'whole seconds, or like "90m", "36h"')
-            return default
-        return seconds
-
-    def _take(self, key: str, *, required: bool = False) -> object:
-        self._known.add(key)
-        if required and key not in self._table:
-            self.fault("missing", key, "is missing")
-        return self._table.get(key)
-
-    def _is_proper(self, key: str, value: str) -> bool:
-        if not value.strip():
-            self.fault("empty", key, "is an empty string", "leave the key out if nothing is meant")
-        elif len(value) > MAX_TEXT_LENGTH:
-            self.fault("length", key, f"is longer than {MAX_TEXT_LENGTH} characters")
-        elif value != value.strip():
-            self.fault("blank", key, "has blanks at its ends, which no token has")
-        else:
-            return True
-        return False
+_CHECKS: tuple[Callable[[Draft, Reader], None], ...] = (
+    _check_one_form_each,
+    _check_issuer,
+    _check_who,
+    _check_keys,
+    _check_rights,
+    _check_period,
+    _check_opa,
+)
 
 
 def _syntax_fault(message: str, page: Page) -> Finding:
@@ -245,21 +189,3 @@ def _syntax_fault(message: str, page: Page) -> Finding:
     elif "at end of document" in message:
         line = page.text.count("\n") + 1
     return Finding(Severity.FAULT, "syntax", page.file, line, "", f"not TOML: {message}")
-
-
-def _seconds(value: object) -> int | None:
-    if type(value) is int:
-        return value
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    return int(found[1]) * _UNIT_SECONDS[found[2]] if found else None
-
-
-def _is_list_of_texts(value: object) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _type_name(value: object) -> str:
-    names = {bool: "true or false", int: "a number", float: "a number", str: "a string", dict: "a table"}
-    if isinstance(value, list):
-        return "a list with other things than strings in it"
-    return names.get(type(value), "a date or time")

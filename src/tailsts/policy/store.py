@@ -1,12 +1,7 @@
-"""A folder of policy files, read into one immutable generation, or into everything that is wrong with it.
-
-Read is what an operator put there on purpose: regular `*.toml` files directly in the folder. Not read: dotfiles,
-editor backups, sub-folders, and links that lead out of the folder (Kubernetes' own links lead back into it).
-"""
+"""Policy files, made into one immutable generation, or into everything that is wrong with them."""
 
 import hashlib
 import os
-import stat
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,117 +9,150 @@ from pathlib import Path
 import msgspec
 
 from tailsts.errors import FileError, KeySetError
-from tailsts.files import read_bounded
 from tailsts.oidc.keys import normalise
-from tailsts.oidc.source import Discovery, JwksFile, JwksUrl, KeySource
+from tailsts.oidc.source import Discovery, JwksUrl, KeySource
 from tailsts.outbound import certificates
+from tailsts.policy.build import build
+from tailsts.policy.draft import Draft
 from tailsts.policy.finding import Finding, Page, Severity
-from tailsts.policy.judge import judge
-from tailsts.policy.model import Generation, Policy, assemble
-from tailsts.policy.parse import Draft, parse
+from tailsts.policy.judging.judge import judge
+from tailsts.policy.model import DEFAULT_TAILNET, Generation, Policy, assemble
+from tailsts.policy.parse import parse
+from tailsts.policy.places.sheaf import File, Sheaf, place_fault, read_folder
+from tailsts.policy.trusted import TrustedIssuers
 
-# A policy has some hundred bytes; a file beyond this is not one.
-MAX_POLICY_BYTES = 16 * 1024
 # Of SHA-256, in hexadecimal: enough to tell one generation from another.
 DIGEST_LENGTH = 16
-# A key set or a bundle of certificates that a policy names.
-MAX_NAMED_FILE_BYTES = 512 * 1024
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What a server adds to its policies: its own audiences, and whether security warnings are faults."""
+    """What a server adds to its policies.
+
+    Its own audiences; whether security warnings are faults; the tailnets that it has credentials of, None if that is
+    not known; the allow-list of issuers that stands above all policies.
+    """
 
     audiences: tuple[str, ...] = ()
     strict: bool = False
+    tailnets: frozenset[str] | None = frozenset({DEFAULT_TAILNET})
+    trusted: TrustedIssuers | None = None
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """The result of reading a folder: a generation, or None if anything is at fault; and what is to be said."""
+    """The result of reading policies: a generation, or None if anything is at fault; and what is to be said."""
 
     generation: Generation | None
     findings: Sequence[Finding]
 
 
-def load(folder: Path, options: Options) -> Loaded:
-    """Read every policy in `folder`. One fault anywhere, and there is no generation: never a part of the policies."""
-    try:
-        files = sorted(_policy_files(folder), key=lambda path: path.name)
-    except OSError as error:
-        return Loaded(None, [_folder_fault(folder, f"cannot be read: {error.strerror}")])
-    findings = list(_twins(files))
-    if _may_be_changed_by_everybody(folder):
-        findings.append(_folder_fault(folder, "can be changed by everybody on this machine; chmod o-w it"))
-    if not files:
-        findings.append(_folder_fault(folder, "holds no policy: no *.toml file directly in it"))
-    reading = _Reading(folder, options)
-    for path in files:
-        reading.read(path)
-    findings.extend(reading.findings)
+class _Read(msgspec.Struct, frozen=True, gc=False):
+    policy: Policy | None
+    draft: Draft | None
+    findings: tuple[Finding, ...]
+
+
+class Memory:
+    """What became of each file when it was last read, so that a reload looks only at those that changed.
+
+    A file that names other files is looked at each time: they may have changed.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[File, Options], _Read] = {}
+
+
+def load(folder: Path, options: Options, memory: Memory | None = None, *, may_be_empty: bool = False) -> Loaded:
+    """Read every policy in `folder`: `compile_sheaf` of its files."""
+    return compile_sheaf(read_folder(folder), options, memory, may_be_empty=may_be_empty)
+
+
+def compile_sheaf(
+    sheaf: Sheaf, options: Options, memory: Memory | None = None, *, may_be_empty: bool = False
+) -> Loaded:
+    """Make the policies of all files. One fault anywhere, and there is no generation: never a part of the policies.
+
+    No file at all is a fault, unless it `may_be_empty`: then nobody is trusted.
+    """
+    findings = [*sheaf.findings, *_twins(sheaf.files)]
+    if not sheaf.files and not sheaf.findings and not may_be_empty:
+        findings.append(place_fault(sheaf.place, "holds no policy: no *.toml file directly in it"))
+    read = _read_all(sheaf, options, memory or Memory())
+    findings += [finding for each in read for finding in each.findings]
     if any(finding.severity is Severity.FAULT for finding in findings):
         return Loaded(None, findings)
-    return Loaded(assemble(reading.policies, reading.digest.hexdigest()[:DIGEST_LENGTH]), findings)
+    policies = [each.policy for each in read if each.policy is not None]
+    return Loaded(assemble(policies, sheaf.commit or _digest(sheaf.files)), findings)
 
 
-def _policy_files(folder: Path) -> Iterable[Path]:
-    inside = folder.resolve(strict=True)
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.endswith(".toml") and not entry.name.startswith(".") and not entry.is_dir():
-                path = Path(entry.path)
-                if not entry.is_symlink() or path.resolve().is_relative_to(inside):
-                    yield path
+def _read_all(sheaf: Sheaf, options: Options, memory: Memory) -> list[_Read]:
+    read: list[_Read] = []
+    remembered: dict[tuple[File, Options], _Read] = {}
+    reading = _Reading(sheaf, options)
+    for file in sheaf.files:
+        known = memory.known.get((file, options)) or reading.read(file)
+        read.append(known)
+        if known.draft is None or (known.draft.jwks_file is None and known.draft.ca_file is None):
+            remembered[file, options] = known
+    memory.known = remembered
+    return read
 
 
-def _may_be_changed_by_everybody(folder: Path) -> bool:
-    mode = folder.stat().st_mode
-    # With the sticky bit, as Kubernetes makes its volumes, nobody may replace what is another's.
-    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+def _digest(files: Sequence[File]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(_framed(os.fsencode(file.name)) + _framed(file.raw))
+    return digest.hexdigest()[:DIGEST_LENGTH]
 
 
-def _twins(files: Sequence[Path]) -> Iterable[Finding]:
+def _twins(files: Sequence[File]) -> Iterable[Finding]:
     """Fault names that differ only in what some file systems and readers do not see."""
-    seen: dict[str, Path] = {}
-    for path in files:
-        other = seen.setdefault(unicodedata.normalize("NFKC", path.stem).casefold(), path)
-        if other is not path:
-            message = f"the name differs from {other.name} only by case or form"
-            yield Finding(Severity.FAULT, "name", _shown(path), None, "", message, "rename one of them")
+    seen: dict[str, File] = {}
+    for file in files:
+        other = seen.setdefault(unicodedata.normalize("NFKC", file.name).casefold(), file)
+        if other is not file:
+            message = f"the name differs from {other.name}.toml only by case or form"
+            yield Finding(Severity.FAULT, "name", file.shown, None, "", message, "rename one of them")
 
 
 class _Reading:
-    """One pass over the files of a folder. A file that a policy names is read once for all of them."""
+    """One pass over the files. A file that a policy names is read once for all of them."""
 
-    def __init__(self, folder: Path, options: Options) -> None:
-        self.policies: list[Policy] = []
-        self.findings: list[Finding] = []
-        self.digest = hashlib.sha256()
-        self._folder = folder
+    def __init__(self, sheaf: Sheaf, options: Options) -> None:
+        self._sheaf = sheaf
         self._options = options
-        self._named_files: dict[Path, bytes] = {}
+        self._named: dict[str, bytes] = {}
 
-    def read(self, path: Path) -> None:
-        page = _open(path)
-        self.digest.update(_framed(os.fsencode(path.stem)) + _framed(page.text.encode()))
-        draft = None if page.findings else parse(path.stem, page)
+    def read(self, file: File) -> _Read:
+        page = _open(file)
+        draft = None if page.findings else parse(file.name, page)
+        policy = None
         if draft is not None:
+            self._check_tailnet(draft, page)
             source = self._source(draft, page)
             if source is not None:
-                self.policies.append(_policy(draft, source, self._options))
-            judge(draft, page, server_audience=bool(self._options.audiences))
+                policy = build(draft, source, self._options.audiences)
+            judge(draft, page, server_audience=bool(self._options.audiences), trusted=self._options.trusted)
         strict = self._options.strict
-        self.findings.extend(_as_fault(finding) if strict else finding for finding in page.findings)
+        findings = tuple(_as_fault(finding) if strict else finding for finding in page.findings)
+        return _Read(policy, draft, findings)
+
+    def _check_tailnet(self, draft: Draft, page: Page) -> None:
+        tailnets = self._options.tailnets
+        if tailnets is not None and draft.tailnet not in tailnets:
+            known = ", ".join(sorted(tailnets)) or "none"
+            advice = f"known: {known}; others are named in the configuration file (--config)"
+            page.fault("unknown-tailnet", "tailnet", f'is "{draft.tailnet}", of which there is no credential', advice)
 
     def _source(self, draft: Draft, page: Page) -> KeySource | None:
         key = "ca_file" if draft.jwks_file is None else "jwks_file"
         try:
             if draft.jwks_file is not None:
-                path, document = self._named_file(draft.jwks_file)
-                if not len(normalise(document)):
+                if not len(normalise(self._read_named(draft.jwks_file))):
                     raise KeySetError("holds no usable key")  # noqa: TRY301 - said with the other reasons
-                return JwksFile(path)
+                return self._sheaf.key_file(draft.jwks_file)
             ca_pem = None
             if draft.ca_file is not None:
-                _, ca_pem = self._named_file(draft.ca_file)
+                ca_pem = self._read_named(draft.ca_file)
                 certificates(ca_pem)
         except (FileError, KeySetError, ValueError) as error:
             page.fault("named-file", key, str(error), "a path, relative to the folder of the policies")
@@ -133,53 +161,30 @@ class _Reading:
             return JwksUrl(draft.jwks_url, ca_pem, draft.allow_http)
         return Discovery(ca_pem, draft.allow_http)
 
-    def _named_file(self, name: str) -> tuple[Path, bytes]:
-        path = (self._folder / name).absolute()
-        if path not in self._named_files:
-            self._named_files[path] = read_bounded(path, MAX_NAMED_FILE_BYTES, refuse_world_writable=True)
-        return path, self._named_files[path]
+    def _read_named(self, name: str) -> bytes:
+        if name not in self._named:
+            self._named[name] = self._sheaf.named(name)
+        return self._named[name]
 
 
-def _open(path: Path) -> Page:
+def _open(file: File) -> Page:
     """Return the file's page; with a fault on it if the file cannot be a policy."""
-    page = Page(_shown(path), "")
+    page = Page(file.shown, "")
+    if file.fault:
+        page.fault("file", "", file.fault)
     try:
-        page.text = read_bounded(path, MAX_POLICY_BYTES, refuse_world_writable=True).decode("utf-8")
+        page.text = file.raw.decode("utf-8")
     except UnicodeDecodeError:
         page.fault("file", "", "is not UTF-8")
-    except FileError as error:
-        page.fault("file", "", str(error))
-    if not path.stem.isprintable():
+    if not file.name.isprintable():
         page.fault("name", "", "the file's name holds characters that cannot be shown", "rename it")
     return page
-
-
-def _policy(draft: Draft, source: KeySource, options: Options) -> Policy:
-    return Policy(
-        name=draft.name,
-        issuer=draft.issuer,
-        source=source,
-        algorithms=draft.algorithms,
-        subject=draft.subject,
-        audiences=draft.audiences or frozenset(options.audiences),
-        allowed_scopes=draft.allowed_scopes,
-        max_lifetime=draft.max_lifetime,
-    )
-
-
-def _shown(path: Path) -> str:
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
 
 
 def _as_fault(finding: Finding) -> Finding:
     if finding.severity is not Severity.SECURITY:
         return finding
     return msgspec.structs.replace(finding, severity=Severity.FAULT)
-
-
-def _folder_fault(folder: Path, message: str) -> Finding:
-    return Finding(Severity.FAULT, "folder", _shown(folder), None, "", message)
 
 
 def _framed(raw: bytes) -> bytes:
