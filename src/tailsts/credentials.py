@@ -35,16 +35,32 @@ class Secret:
 class AccessToken(Secret):
     """A Tailscale API access token, minted for exactly one exchange and never kept.
 
-    `scopes` are those that Tailscale said it granted; `expires_in` is its lifetime in seconds (RFC 6749, 5.1).
+    `scopes` and `tags` are those that Tailscale said it granted; `expires_in` is its lifetime in seconds (RFC 6749,
+    5.1).
     """
 
-    __slots__ = ("expires_in", "scopes")
+    __slots__ = ("expires_in", "scopes", "tags")
 
-    def __init__(self, value: str, scopes: tuple[str, ...], expires_in: int) -> None:
+    def __init__(self, value: str, scopes: tuple[str, ...], expires_in: int, tags: tuple[str, ...] = ()) -> None:
         self._value = value
         self.scopes = scopes
         self.expires_in = expires_in
+        self.tags = tags
 
     def fingerprint(self) -> str:
         """Return the token's SHA-256 as 64 hexadecimal digits: what the audit log keeps of it."""
         return hashlib.sha256(self._value.encode()).hexdigest()
+
+
+def refuse_secret(text: str) -> str | None:
+    """Return why `text` cannot be a client secret, to go on after its name, or None if it can.
+
+    Whatever it is, it is sent to Tailscale: what was meant for something else should not be.
+    """
+    if not text:
+        return "is empty"
+    if not text.isascii():
+        return "does not hold a secret: it is not ASCII"
+    if not text.isprintable() or " " in text:
+        return "does not hold a secret: one line without blanks"
+    return None

@@ -2,9 +2,13 @@
 
 It grants what it is asked, in tokens that say so, and answers in an order of its own, so that what belongs to one
 exchange has every chance to meet what belongs to another. Run as a program, it says its port and serves.
+
+A token says its scopes, its tags if some were asked for, and the OAuth client unless that is the usual one:
+tskey-api-lean17:dns+users@tag:ci#k2. Whoever shares the process shares its clients: it asks none for a secret.
 """
 
 import asyncio
+import base64
 import itertools
 import json
 import random
@@ -17,6 +21,8 @@ from urllib.parse import parse_qs
 PATH = "/api/v2/oauth/token"
 # All tokens of it begin so: who looks for a leak looks for this.
 MARK = "tskey-api-lean"
+# That of fakes.tailscale, which a program in this folder cannot import.
+USUAL_CLIENT = "k123456CNTRL"
 # Seconds. One answer in four is late by up to this, and others overtake it.
 LATE = 0.02
 
@@ -42,15 +48,28 @@ class _Connection(asyncio.Protocol):
         self._received = rest[length:]
         # A choice of fate, not a secret.
         late = random.random() * LATE if random.random() < 0.25 else 0.0  # noqa: S311
-        asyncio.get_running_loop().call_later(late, self._transport.write, _answer(rest[:length]))
+        asyncio.get_running_loop().call_later(late, self._transport.write, _answer(head, rest[:length]))
 
 
-def _answer(body: bytes) -> bytes:
-    scope = parse_qs(body.decode(), strict_parsing=True)["scope"][0]
-    token = f"{MARK}{next(_Connection.number)}:{scope.replace(' ', '+')}"
-    answer = {"access_token": token, "token_type": "Bearer", "expires_in": 3600, "scope": scope}
+def _answer(head: bytes, body: bytes) -> bytes:
+    form = parse_qs(body.decode(), strict_parsing=True)
+    scope = form["scope"][0]
+    rights = scope.replace(" ", "+")
+    answer = {"token_type": "Bearer", "expires_in": 3600, "scope": scope}
+    if "tags" in form:
+        answer["tags"] = form["tags"][0]
+        rights += "@" + form["tags"][0].replace(" ", "+")
+    client = _client(head)
+    answer["access_token"] = f"{MARK}{next(_Connection.number)}:{rights}" + (
+        "" if client == USUAL_CLIENT else f"#{client}"
+    )
     text = json.dumps(answer).encode()
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
+
+
+def _client(head: bytes) -> str:
+    basic = head.partition(b"uthorization: Basic ")[2].partition(b"\r\n")[0]
+    return base64.b64decode(basic).decode().partition(":")[0]
 
 
 class LeanTailscale:

@@ -12,11 +12,14 @@ from tailsts.errors import TailscaleAnswerError
 from tailsts.scopes import is_within
 from tailsts.tailscale.answer import MAX_EXPIRES_IN, access_token, error_text, seconds_to_wait
 
+tags = st.from_regex(r"tag:[a-c]{1,2}", fullmatch=True)
+nearly_tags = tags | st.text("tag:, abT", max_size=6)
 
-def read(body: bytes, asked: tuple[str, ...]) -> AccessToken | str:
+
+def read(body: bytes, asked: tuple[str, ...], asked_tags: tuple[str, ...] = ()) -> AccessToken | str:
     """Return the token in the answer, or why there is none to pass on."""
     try:
-        return access_token(body, asked)
+        return access_token(body, asked, asked_tags)
     except TailscaleAnswerError as error:
         return str(error)
 
@@ -51,6 +54,21 @@ def test_u05_exactly_as_asked_is_passed_on(asked: tuple[str, ...], data: st.Data
     token = read(json.dumps(good).encode(), asked)
     assert isinstance(token, AccessToken)
     assert (token.reveal(), " ".join(token.scopes), token.expires_in) == ("tskey-api-x", scope, 3600)
+
+
+@given(st.lists(tags, max_size=3, unique=True).map(tuple), st.none() | st.lists(nearly_tags, max_size=4))
+def test_u05_tags_never_wider_than_asked(asked: tuple[str, ...], said: list[str] | None) -> None:
+    """U-05: a token is passed on exactly if its answer names no tag beyond those that were asked for, if any were."""
+    text = None if said is None else " ".join(said)
+    good = {"access_token": "tskey-api-x", "token_type": "Bearer", "expires_in": 3600, "scope": "dns", "tags": text}
+    token = read(json.dumps(good).encode(), ("dns",), asked)
+    named = set((text or "").split())
+    if asked and not named <= set(asked):
+        assert isinstance(token, str)
+        assert token.isprintable()
+    else:
+        assert isinstance(token, AccessToken)
+        assert (set(token.tags), len(token.tags)) == (named, len(named))
 
 
 @given(asked_and_answered(), st.data())

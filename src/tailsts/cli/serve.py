@@ -6,19 +6,21 @@ import click
 from click.core import ParameterSource
 
 from tailsts.cli.faults import give_up
-from tailsts.cli.precedence import preferred
-from tailsts.credentials import Secret
+from tailsts.cli.options import config_option, git_options
+from tailsts.cli.tailnets import Flags, open_configuration, tailnets_of
 from tailsts.errors import ConfigurationError, FileError
 from tailsts.files import read_bounded
 from tailsts.outbound import certificates
 from tailsts.server import app
-from tailsts.server.settings import DEFAULT_TOKEN_URL, LEVELS, Level, Settings
+from tailsts.server.configuration import Configuration
+from tailsts.server.settings import DEFAULT_TOKEN_URL, LEVELS, GitSettings, Level, Settings
+from tailsts.tailscale.secret_file import read_secret
 
-MAX_SECRET_BYTES = 4096
 MAX_CA_BYTES = 1024 * 1024
 
 
 @click.command(name="serve")
+@config_option
 @click.option("--ts-client-id", envvar="TS_CLIENT_ID", show_envvar=True, help="The OAuth client's id.")
 @click.option(
     "--ts-client-secret",
@@ -48,8 +50,17 @@ MAX_CA_BYTES = 1024 * 1024
     type=click.Path(path_type=Path),
     default="policies",
     show_default=True,
-    help="The folder of the trust policies. Read anew on SIGHUP.",
+    help="The folder of the trust policies. Read anew when it changes, and on SIGHUP.",
 )
+@click.option(
+    "--watch/--no-watch",
+    envvar="TAILSTS_WATCH",
+    show_envvar=True,
+    default=True,
+    show_default=True,
+    help="Read the policies anew when they change, without being told.",
+)
+@git_options
 @click.option(
     "--audience",
     "audiences",
@@ -131,11 +142,14 @@ MAX_CA_BYTES = 1024 * 1024
 )
 def command(  # noqa: PLR0913 - one parameter for each option is what click wants
     *,
+    config: Path | None,
     ts_client_id: str | None,
     ts_client_secret: str | None,
     ts_client_secret_file: Path | None,
     ts_token_url: str,
     policies_dir: Path,
+    watch: bool,
+    git: GitSettings | None,
     audiences: tuple[str, ...],
     strict: bool,
     ca_file: Path | None,
@@ -154,11 +168,16 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
     SIGTERM and SIGINT finish what is in flight and stop. Exits with 2 if it cannot start, and says every reason.
     """
     lines: list[str] = []
+    flags = Flags((ts_client_id or "").strip(), ts_client_secret, ts_client_secret_file, ts_token_url)
+    configuration = Configuration({}, None) if config is None else open_configuration(config, flags, lines)
+    if git is not None:
+        _check_git(git, lines)
     settings = Settings(
-        client_id=(ts_client_id or "").strip(),
-        client_secret=_secret(ts_client_secret, ts_client_secret_file, lines),
-        token_url=ts_token_url,
+        tailnets=tailnets_of(flags, configuration, lines),
+        trusted_issuers=None if configuration is None else configuration.trusted_issuers,
         policies_dir=policies_dir,
+        watch=watch,
+        git=git,
         audiences=audiences,
         strict=strict,
         host=host,
@@ -177,34 +196,15 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
         give_up(error.faults)
 
 
-def _secret(value: str | None, file: Path | None, lines: list[str]) -> Secret:
-    if file is not None and value:
-        match preferred("ts_client_secret", "ts_client_secret_file"):
-            case "ts_client_secret":
-                file = None
-            case None:
-                lines.append("both --ts-client-secret and --ts-client-secret-file are given: which one is meant?")
-    if file is None:
-        return _checked("the OAuth client's secret", (value or "").strip(), lines)
-    try:
-        text = read_bounded(file, MAX_SECRET_BYTES, refuse_world_writable=True).decode("ascii").strip()
-    except FileError as error:
-        lines.append(f"--ts-client-secret-file {file} {error}")
-        return Secret("unreadable")
-    except UnicodeDecodeError:
-        lines.append(f"--ts-client-secret-file {file} does not hold a secret: it is not ASCII")
-        return Secret("unreadable")
-    if not text:
-        lines.append(f"--ts-client-secret-file {file} is empty")
-        return Secret("unreadable")
-    return _checked(f"--ts-client-secret-file {file}", text, lines)
-
-
-def _checked(name: str, text: str, lines: list[str]) -> Secret:
-    # Whatever it is, it is sent to Tailscale: a file that was meant for something else should not be.
-    if text and not (text.isascii() and text.isprintable() and " " not in text):
-        lines.append(f"{name} does not hold a secret: one line without blanks")
-    return Secret(text)
+def _check_git(git: GitSettings, lines: list[str]) -> None:
+    # The image sets POLICIES_DIR: only who writes both cannot mean both.
+    if click.get_current_context().get_parameter_source("policies_dir") is ParameterSource.COMMANDLINE:
+        lines.append("both --policies-dir and --policies-git are given: which one is meant?")
+    if git.token_file is not None:
+        try:
+            read_secret(git.token_file)
+        except FileError as error:
+            lines.append(f"--policies-token-file {git.token_file} {error}")
 
 
 def _extra_roots(file: Path | None, lines: list[str]) -> tuple[bytes, ...]:

@@ -29,6 +29,8 @@ class _Answer(msgspec.Struct):
     token_type: str
     expires_in: int | str
     scope: str
+    # Beyond the RFC: Tailscale adds the tags, separated by spaces; headscale says nothing of them.
+    tags: str | None = None
     error: object = None
 
 
@@ -44,8 +46,10 @@ _ANSWER = msgspec.json.Decoder(_Answer)
 _ERROR_ANSWER = msgspec.json.Decoder(_ErrorAnswer)
 
 
-def access_token(body: bytes, asked: tuple[str, ...]) -> AccessToken:
-    """Return the token in the `body` of a successful answer to a request for the scopes `asked`.
+def access_token(body: bytes, asked: tuple[str, ...], asked_tags: tuple[str, ...] = ()) -> AccessToken:
+    """Return the token in the `body` of a successful answer to a request for the scopes `asked` and these tags.
+
+    Where no tags were asked for, those in the answer are what the OAuth client has, and are noted as they are.
 
     Raises:
         TailscaleAnswerError: it is not such an answer, or one that must not be passed on.
@@ -70,7 +74,8 @@ def access_token(body: bytes, asked: tuple[str, ...]) -> AccessToken:
             f"Tailscale granted other scopes ({_shown(answer.scope)}) than asked ({' '.join(asked)}); "
             "the token was not passed on",
         )
-    return AccessToken(answer.access_token, granted, expires_in)
+    tags = _tags(answer.tags, asked_tags)
+    return AccessToken(answer.access_token, granted, expires_in, tags)
 
 
 def error_text(body: bytes) -> str:
@@ -112,6 +117,18 @@ def _expires_in(value: int | str) -> int | None:
 def _is_within(granted: tuple[str, ...], asked: tuple[str, ...]) -> bool:
     allowed = frozenset(asked)
     return all(is_within(scope, allowed) for scope in granted)
+
+
+def _tags(said: str | None, asked: tuple[str, ...]) -> tuple[str, ...]:
+    # A server that knows no tags in its answers, such as headscale, was asked for these all the same.
+    granted = () if said is None else tuple(dict.fromkeys(said.split()))
+    beyond = [tag for tag in granted if tag not in asked] if asked else []
+    if beyond:
+        raise TailscaleAnswerError(
+            f"Tailscale granted tags ({_shown(' '.join(beyond))}) beyond those asked ({' '.join(asked)}); "
+            "the token was not passed on",
+        )
+    return granted
 
 
 def _shown(text: str) -> str:

@@ -4,6 +4,7 @@ Each request is built from its own grant and nothing else: there is no client ob
 nothing that two exchanges share except the pool of connections and the credential.
 """
 
+import asyncio
 import base64
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -36,7 +37,10 @@ class Credential(msgspec.Struct, frozen=True):
 
 
 class TokenEndpoint:
-    """Mints access tokens with one credential. `monotonic` gives seconds."""
+    """Mints access tokens with one credential. `monotonic` gives seconds.
+
+    `doubted` is set when Tailscale does not accept the credential: its secret may have been replaced by another.
+    """
 
     def __init__(
         self,
@@ -45,29 +49,37 @@ class TokenEndpoint:
         extra_roots: Sequence[bytes],
         monotonic: Callable[[], float],
     ) -> None:
+        self.doubted = asyncio.Event()
+        self._client_id = credential.client_id
+        self._authorization = _basic(credential.client_id, credential.client_secret)
         self._url = Url(credential.token_url)
         self._monotonic = monotonic
         self._outbound = Outbound(
             LIMITS,
             extra_roots=tuple(extra_roots),
             headers={
-                "authorization": _basic(credential),
                 "content-type": "application/x-www-form-urlencoded",
                 "accept": "application/json",
             },
             read_headers=("retry-after",),
         )
 
+    def adopt(self, secret: Secret) -> None:
+        """Use this secret from the next request on. What is in flight ends with the one that it was sent with."""
+        self._authorization = _basic(self._client_id, secret)
+
     async def mint(self, grant: Grant) -> AccessToken:
-        """Ask for a token with exactly the grant's scopes.
+        """Ask for a token with exactly the grant's scopes and tags.
 
         Raises:
             TailscaleUnavailableError: no answer, a passing failure, or too many requests.
             TailscaleAnswerError: an answer that is wrong, wider than asked, or says that we are misconfigured.
         """
-        response = await self._ask(_form(grant.scopes))
+        response = await self._ask(_form(grant.scopes, grant.tags))
         if response.status == HTTP_OK:
-            return access_token(response.body, grant.scopes)
+            return access_token(response.body, grant.scopes, grant.tags)
+        if response.status == UNAUTHORIZED:
+            self.doubted.set()
         raise _fault(response)
 
     async def _ask(self, form: bytes) -> Response:
@@ -84,7 +96,7 @@ class TokenEndpoint:
 
     async def _attempt(self, form: bytes, seconds: float | None) -> Response | OutboundError:
         try:
-            return await self._outbound.post(self._url, form, seconds)
+            return await self._outbound.post(self._url, form, seconds, self._authorization)
         except OutboundError as error:
             return error
 
@@ -97,14 +109,16 @@ def _is_worth_another(outcome: Response | OutboundError) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _form(scopes: tuple[str, ...]) -> bytes:
+def _form(scopes: tuple[str, ...], tags: tuple[str, ...]) -> bytes:
     # RFC 6749, 3.3: separated by spaces. Tailscale takes commas without complaint and then grants everything.
-    return f"grant_type=client_credentials&scope={quote_plus(' '.join(scopes))}".encode()
+    form = f"grant_type=client_credentials&scope={quote_plus(' '.join(scopes))}"
+    # Without tags, a scope that needs some would get all that the client has; the policies' author was warned.
+    return (f"{form}&tags={quote_plus(' '.join(tags))}" if tags else form).encode()
 
 
-def _basic(credential: Credential) -> str:
+def _basic(client_id: str, secret: Secret) -> str:
     # RFC 6749, 2.3.1: both are form-encoded before they are joined.
-    pair = f"{quote_plus(credential.client_id)}:{quote_plus(credential.client_secret.reveal())}"
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret.reveal())}"
     return "Basic " + base64.b64encode(pair.encode()).decode()
 
 

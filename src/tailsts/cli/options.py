@@ -1,0 +1,124 @@
+"""Options that belong together, and what becomes of them: a group is one value for its command."""
+
+import re
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from tailsts.errors import FileError
+from tailsts.files import read_bounded
+from tailsts.policy.finding import Page
+from tailsts.server.configuration import MAX_CONFIGURATION_BYTES
+from tailsts.server.settings import DEFAULT_INTERVAL, DEFAULT_REF, GitSettings
+
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
+_DURATION = re.compile(r"([0-9]{1,7})([smhd]?)")
+
+_Result = TypeVar("_Result")
+
+
+def duration(text: str) -> int:
+    """Return the seconds that `text` says: a whole number, alone or with s, m, h or d; at least one second."""
+    found = _DURATION.fullmatch(text)
+    seconds = int(found[1]) * _UNIT_SECONDS[found[2]] if found else 0
+    if not seconds:
+        raise click.BadParameter(f"{text!r} is not a duration like 60s, 5m or 1h.")
+    return seconds
+
+
+config_option = click.option(
+    "--config",
+    envvar="TAILSTS_CONFIG",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    help="The configuration file (TOML): credentials of several tailnets, trusted issuers.",
+)
+
+_GIT_OPTIONS = (
+    click.option(
+        "--policies-git",
+        envvar="TAILSTS_POLICIES_GIT",
+        show_envvar=True,
+        metavar="URL",
+        help="A git repository of policies, over https or file, in place of --policies-dir.",
+    ),
+    click.option(
+        "--policies-ref",
+        envvar="TAILSTS_POLICIES_REF",
+        show_envvar=True,
+        default=DEFAULT_REF,
+        show_default=True,
+        help="The branch or tag in it.",
+    ),
+    click.option(
+        "--policies-path",
+        envvar="TAILSTS_POLICIES_PATH",
+        show_envvar=True,
+        default="",
+        help="The folder in it that holds the policies. Without it: the uppermost.",
+    ),
+    click.option(
+        "--policies-interval",
+        envvar="TAILSTS_POLICIES_INTERVAL",
+        show_envvar=True,
+        type=duration,
+        metavar="DURATION",
+        default=f"{DEFAULT_INTERVAL}s",
+        show_default=True,
+        help="How often to look for a new commit.",
+    ),
+    click.option(
+        "--policies-token-file",
+        envvar="TAILSTS_POLICIES_TOKEN_FILE",
+        show_envvar=True,
+        type=click.Path(path_type=Path),
+        help="A file that holds the token for it.",
+    ),
+    click.option(
+        "--cache-dir",
+        envvar="TAILSTS_CACHE_DIR",
+        show_envvar=True,
+        type=click.Path(path_type=Path),
+        help="A folder that keeps the last good commit through a restart.",
+    ),
+)
+
+
+def git_options(command: Callable[..., _Result]) -> Callable[..., _Result]:
+    """Give the command the options of a git repository, as one argument `git`: None where there is no repository."""
+
+    @wraps(command)
+    def collected(
+        *,
+        policies_git: str | None,
+        policies_ref: str,
+        policies_path: str,
+        policies_interval: int,
+        policies_token_file: Path | None,
+        cache_dir: Path | None,
+        **others: object,
+    ) -> _Result:
+        git = None
+        if policies_git is not None:
+            git = GitSettings(
+                policies_git, policies_ref, policies_path, policies_interval, policies_token_file, cache_dir
+            )
+        return command(git=git, **others)
+
+    for option in reversed(_GIT_OPTIONS):
+        collected = option(collected)
+    return collected
+
+
+def read_page(config: Path, lines: list[str]) -> Page | None:
+    """Return the text of the configuration file, or None, with the fault added to `lines`."""
+    try:
+        return Page(str(config), read_bounded(config, MAX_CONFIGURATION_BYTES, refuse_world_writable=True).decode())
+    except FileError as error:
+        lines.append(f"--config {config} {error}")
+    except UnicodeDecodeError:
+        lines.append(f"--config {config} is not UTF-8")
+    return None
