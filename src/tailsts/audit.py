@@ -6,7 +6,7 @@ a bounded length and escaped, so that one event is one line.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -69,8 +69,10 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag
     `time` is that of the beginning, from `timestamp`. `outcome` is granted, rejected (not to be trusted), refused
     (trusted, not allowed), malformed (no such request), unavailable, fault or aborted; `reason` is its code. `issuer`,
     `subject` and `claims` are the token's own words and, unless `verified`, may be a lie. `token_sha256` is the
-    fingerprint of the minted token; `undelivered` is true if its caller is known to have left before it came. The
-    times of the stages are in milliseconds.
+    fingerprint of the minted token; `misses` has, for each of the policies that came nearest to a refused request, the
+    check that failed, with what was expected and what the token has; `would_refuse` is the reason for which an
+    allow-list that only watches would have refused it; `undelivered` is true if its caller is known to have left
+    before it came. The times of the stages are in milliseconds.
     """
 
     time: str
@@ -87,6 +89,12 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag
     subject: str = ""
     claims: Mapping[str, object] = {}
     policy: str = ""
+    tailnet: str = ""
+    misses: Sequence[Mapping[str, str]] = ()
+    would_refuse: str = ""
+    requested_policy: str = ""
+    requested_tags: tuple[str, ...] = ()
+    granted_tags: tuple[str, ...] = ()
     requested_scopes: tuple[str, ...] = ()
     granted_scopes: tuple[str, ...] = ()
     token_sha256: str = ""
@@ -94,6 +102,7 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag
     keys_ms: float = NOT_REACHED
     verify_ms: float = NOT_REACHED
     decide_ms: float = NOT_REACHED
+    opa_ms: float = NOT_REACHED
     mint_ms: float = NOT_REACHED
 
     def tidy(self) -> None:
@@ -108,11 +117,14 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag
         }
         self.requested_scopes = _cut_each(self.requested_scopes)
         self.granted_scopes = _cut_each(self.granted_scopes)
+        self.requested_tags = _cut_each(self.requested_tags)
+        self.granted_tags = _cut_each(self.granted_tags)
         self.user_agent = _cut(self.user_agent)
         # To whole microseconds; round() would take as long as all of the above.
         self.keys_ms = int(self.keys_ms * 1000 + 0.5) / 1000 or NOT_REACHED
         self.verify_ms = int(self.verify_ms * 1000 + 0.5) / 1000 or NOT_REACHED
         self.decide_ms = int(self.decide_ms * 1000 + 0.5) / 1000 or NOT_REACHED
+        self.opa_ms = int(self.opa_ms * 1000 + 0.5) / 1000 or NOT_REACHED
         self.mint_ms = int(self.mint_ms * 1000 + 0.5) / 1000 or NOT_REACHED
 
 

@@ -3,7 +3,6 @@
 Every route of the service goes through `Exchange`: there is one door. Whatever happens in it, one event is recorded.
 """
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -11,15 +10,16 @@ import msgspec
 
 from tailsts import audit
 from tailsts.audit import Event
-from tailsts.credentials import AccessToken, Secret
-from tailsts.errors import AuditUnavailableError, ExchangeFault, UnavailableError
-from tailsts.oidc.jwks import KeyCache
-from tailsts.oidc.keys import KeySet
+from tailsts.errors import AuditUnavailableError, ExchangeFault
+from tailsts.in_force import InForce, Keyed, Trusted, at_hand, fetch, first_keys, refuse_to_guess
 from tailsts.oidc.rejected import Reason, Rejected
 from tailsts.oidc.token import UnverifiedToken, decode
 from tailsts.oidc.verify import VerifiedToken, verify
-from tailsts.policy.decide import Grant, Refusal, best, decide
-from tailsts.policy.model import Generation, Trust
+from tailsts.opa import Opa
+from tailsts.outcome import Decision, Ending, ExchangeRequest, Malformed, Minted, Outcome
+from tailsts.policy.decide import Consult, Grant, Refusal, Wanted, decide
+from tailsts.policy.model import Trust
+from tailsts.policy.trusted import TrustedIssuers
 from tailsts.tailscale.token_endpoint import TokenEndpoint
 
 # What is said of a token under one trust's keys and may be otherwise under another's.
@@ -46,50 +46,11 @@ class Caller(msgspec.Struct, frozen=True, gc=False):
     has_left: Callable[[], Awaitable[bool]]
 
 
-class ExchangeRequest(msgspec.Struct, frozen=True, gc=False):
-    """A token, not yet looked at, and the scopes that are wanted for it: each once, at least one."""
-
-    bearer: Secret
-    scopes: tuple[str, ...]
-
-
-class Malformed(msgspec.Struct, frozen=True):
-    """Not a request for an exchange. `message` is for the caller, `status` the HTTP status that says it."""
-
-    status: int
-    reason: str
-    message: str
-
-
-class Minted(msgspec.Struct, frozen=True, gc=False):
-    """The access token, and the grant that it was minted for."""
-
-    token: AccessToken
-    grant: Grant
-
-
-Outcome = Minted | Refusal | Rejected | Malformed | ExchangeFault
-Ending = Outcome | BaseException
 RecordForSure = Callable[[Event, Ending], Awaitable[None]]
 
 
-class Decision(msgspec.Struct, frozen=True, gc=False):
-    """The outcome, and the id under which the audit log explains it."""
-
-    id: str
-    outcome: Outcome
-
-
-class InForce(msgspec.Struct, frozen=True):
-    """A generation of policies with the key caches of its trusts, by issuer. An exchange sees one, to its end."""
-
-    generation: Generation
-    by_issuer: Mapping[str, Sequence[tuple[Trust, KeyCache]]]
-
-
-Trusted = tuple[Trust, KeyCache]
-Keyed = tuple[Trust, KeySet]
 Believed = tuple[Trust, VerifiedToken]
+Decided = Callable[[Mapping[str, bool]], Grant | Refusal | Consult]
 
 
 class Auditor(msgspec.Struct, frozen=True):
@@ -104,12 +65,20 @@ class Auditor(msgspec.Struct, frozen=True):
     record_for_sure: RecordForSure | None
 
 
+class Neighbours(msgspec.Struct, frozen=True):
+    """Whom an exchange may ask: the token endpoint of each tailnet by its name, and Open Policy Agents."""
+
+    endpoints: Mapping[str, TokenEndpoint]
+    opa: Opa
+
+
 class Exchange:
     """Turns requests into decisions, under the policies that are in force."""
 
-    def __init__(self, in_force: InForce, endpoint: TokenEndpoint, auditor: Auditor, clock: Clock) -> None:
+    def __init__(self, in_force: InForce, neighbours: Neighbours, auditor: Auditor, clock: Clock) -> None:
         self.in_force = in_force
-        self._endpoint = endpoint
+        self._endpoints = neighbours.endpoints
+        self._opa = neighbours.opa
         self._auditor = auditor
         self._now = clock.now
         self._monotonic = clock.monotonic
@@ -145,34 +114,50 @@ class Exchange:
     ) -> Outcome:
         if isinstance(request, Malformed):
             return request
-        event.requested_scopes = request.scopes
+        _note_request(event, request.wanted)
         # Who does it say is asking?
         token = decode(request.bearer.reveal())
         if isinstance(token, Rejected):
             return token
         event.claims = token.unverified_claims
         # Is it who it says?
-        trusts = in_force.by_issuer.get(token.unverified_issuer)
-        if trusts is None:
+        if in_force.trusted is not None and (refused := _refuse_issuer(in_force.trusted, token, event)):
+            return refused
+        trusts = in_force.trusts_of(token.unverified_issuer)
+        if not trusts:
             return Rejected(Reason.UNKNOWN_ISSUER, "no policy names this issuer")
-        keyed = _at_hand(trusts, token.key_id) or await self._fetched(trusts, token.key_id, event)
-        believed = self._believed(token, keyed, now, event)
-        if isinstance(believed, Rejected):
-            if believed.reason in _OTHER_UNDER_OTHER_KEYS:
-                _refuse_to_guess(trusts, keyed)
-            return believed
+        keyed = at_hand(trusts, token.key_id) or await self._fetched(trusts, token.key_id, event)
         # May it have that?
-        grant = self._grant(believed, request.scopes, now, event)
-        if isinstance(grant, Refusal):
-            _refuse_to_guess(trusts, keyed)
-            return grant
-        # Then it gets exactly that.
-        return await self._mint(grant, caller, event)
+        verdict = await self._judged(token, keyed, request.wanted, now, event)
+        if not isinstance(verdict, Grant) and len(keyed) < len(trusts) and _is_open(verdict):
+            keyed = await self._late(trusts, keyed, token.key_id, event)
+            verdict = await self._judged(token, keyed, request.wanted, now, event)
+        if isinstance(verdict, Grant):
+            # Then it gets exactly that.
+            return await self._mint(verdict, caller, event)
+        if _is_open(verdict):
+            refuse_to_guess(trusts, keyed)
+        return verdict
+
+    async def _judged(
+        self, token: UnverifiedToken, keyed: Sequence[Keyed], wanted: Wanted, now: float, event: Event
+    ) -> Grant | Refusal | Rejected:
+        believed = self._believed(token, keyed, now, event)
+        return believed if isinstance(believed, Rejected) else await self._grant(believed, wanted, now, event)
+
+    async def _late(
+        self, trusts: Sequence[Trusted], keyed: list[Keyed], key_id: str | None, event: Event
+    ) -> list[Keyed]:
+        """Wait for keys that are being fetched for the first time, and return all that can judge the token now."""
+        started = self._monotonic()
+        await first_keys(trusts, key_id)
+        event.keys_ms += (self._monotonic() - started) * 1000
+        return at_hand(trusts, key_id) or keyed
 
     async def _fetched(self, trusts: Sequence[Trusted], key_id: str | None, event: Event) -> list[Keyed]:
         started = self._monotonic()
         try:
-            return await _fetch(trusts, key_id)
+            return await fetch(trusts, key_id)
         finally:
             event.keys_ms = (self._monotonic() - started) * 1000
 
@@ -194,18 +179,34 @@ class Exchange:
         event.verified = bool(believed)
         return believed if believed or rejected is None else rejected
 
-    def _grant(self, believed: list[Believed], scopes: tuple[str, ...], now: float, event: Event) -> Grant | Refusal:
+    async def _grant(self, believed: list[Believed], wanted: Wanted, now: float, event: Event) -> Grant | Refusal:
         started = self._monotonic()
-        verdicts = [decide(token, scopes, trust.candidates(token.subject), now) for trust, token in believed]
+        trusts, token = [trust for trust, _ in believed], believed[0][1]
+        verdict = decide(trusts, token, wanted, now)
         event.decide_ms = (self._monotonic() - started) * 1000
-        return verdicts[0] if len(verdicts) == 1 else best(verdicts)
+        if not isinstance(verdict, Consult):
+            return verdict
+        return await self._consulted(verdict, lambda answers: decide(trusts, token, wanted, now, answers), event)
+
+    async def _consulted(self, question: Consult, decided: Decided, event: Event) -> Grant | Refusal:
+        """Ask Open Policy Agents, as long as the decision depends on one that was not asked yet."""
+        started, deadline = self._monotonic(), self._opa.deadline()
+        answers: dict[str, bool] = {}
+        verdict: Grant | Refusal | Consult = question
+        try:
+            while isinstance(verdict, Consult):
+                answers[verdict.policy] = await self._opa.agrees(verdict, deadline)
+                verdict = decided(answers)
+        finally:
+            event.opa_ms = (self._monotonic() - started) * 1000
+        return verdict
 
     async def _mint(self, grant: Grant, caller: Caller, event: Event) -> Minted:
-        event.policy = grant.policy
+        event.policy, event.tailnet = grant.policy, grant.tailnet
         self._auditor.admit()
         started = self._monotonic()
         try:
-            token = await self._endpoint.mint(grant)
+            token = await self._endpoints[grant.tailnet].mint(grant)
         finally:
             seconds = self._monotonic() - started
             event.mint_ms = seconds * 1000
@@ -225,60 +226,24 @@ class Exchange:
         return minted
 
 
-def _at_hand(trusts: Sequence[Trusted], key_id: str | None) -> list[Keyed]:
-    """Return the key sets that can judge the key id at once.
-
-    If there are any, no other is fetched: a token of one cluster must not have the other cluster's keys fetched.
-    """
-    return [(trust, keys) for trust, cache in trusts if (keys := cache.cached(key_id)) is not None]
+def _is_open(verdict: Refusal | Rejected) -> bool:
+    """Return whether another trust's keys may still come to another verdict."""
+    return isinstance(verdict, Refusal) or verdict.reason in _OTHER_UNDER_OTHER_KEYS
 
 
-async def _fetch(trusts: Sequence[Trusted], key_id: str | None) -> list[Keyed]:
-    """Return the key sets that can judge the key id, fetched anew where the rules of the caches allow it.
-
-    Raises:
-        KeysUnavailableError: none holds the key, and one that might cannot be had.
-    """
-    answers = await asyncio.gather(*(cache.keys_for(key_id) for _, cache in trusts), return_exceptions=True)
-    keyed = [(trust, keys) for (trust, _), keys in zip(trusts, answers, strict=True) if isinstance(keys, KeySet)]
-    knowing = [(trust, keys) for trust, keys in keyed if keys.knows(key_id)]
-    faults = [answer for answer in answers if isinstance(answer, BaseException)]
-    if faults and not knowing:
-        raise faults[0]
-    return knowing or keyed
+def _note_request(event: Event, wanted: Wanted) -> None:
+    event.requested_scopes = wanted.scopes
+    if wanted.tags:
+        event.requested_tags = wanted.tags
+    if wanted.policy is not None:
+        event.requested_policy = wanted.policy
 
 
-def _refuse_to_guess(trusts: Sequence[Trusted], keyed: Sequence[Keyed]) -> None:
-    """Raise if a trust that might have granted the request has no keys now: then "no" is more than we know."""
-    if len(keyed) < len(trusts):
-        for _, cache in trusts:
-            cache.require_usable()
-
-
-def conclude(event: Event, outcome: Ending) -> None:
-    """Complete the event of an exchange that came to `outcome`. What of it takes time is done here, afterwards."""
-    event.tidy()
-    match outcome:
-        case Minted(token=token):
-            event.level, event.outcome, event.reason = "info", "granted", "granted"
-            event.granted_scopes = token.scopes
-            event.token_sha256 = token.fingerprint()
-        case Refusal(policy=policy):
-            event.level, event.outcome, event.reason = "info", "refused", outcome.reason
-            event.policy = policy or ""
-        case Rejected(reason=reason, detail=detail):
-            event.level, event.outcome, event.reason, event.detail = "info", "rejected", reason, detail
-        case Malformed(reason=reason, message=message):
-            event.level, event.outcome, event.reason, event.detail = "info", "malformed", reason, message
-        case UnavailableError():
-            event.level, event.outcome, event.reason = "warning", "unavailable", outcome.reason
-            event.detail = str(outcome)
-        case ExchangeFault():
-            event.level, event.outcome, event.reason = "error", "fault", outcome.reason
-            event.detail = str(outcome)
-        case Exception():
-            event.level, event.outcome, event.reason = "error", "fault", "internal"
-            event.detail = type(outcome).__name__
-        case _:
-            event.level, event.outcome, event.reason = "warning", "aborted", "aborted"
-            event.detail = "the server stopped before it was decided"
+def _refuse_issuer(trusted: TrustedIssuers, token: UnverifiedToken, event: Event) -> Rejected | None:
+    """Return the verdict of the allow-list. One that only watches leaves a note in the event."""
+    if trusted.permits(token.unverified_issuer):
+        return None
+    if trusted.mode == "enforce":
+        return Rejected(Reason.UNTRUSTED_ISSUER, "the issuer is not among the trusted ones")
+    event.would_refuse = Reason.UNTRUSTED_ISSUER
+    return None

@@ -5,6 +5,7 @@ credentials of the environment. Never sent: anything of an inbound request. Cert
 against the system's roots (or those in SSL_CERT_FILE) and the private ones that were configured.
 """
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 from datetime import timedelta
 from typing import TypeVar
@@ -25,6 +26,8 @@ USER_AGENT = "tailsts"
 IDLE_CONNECTION_SECONDS = 50
 
 HTTP_OK = 200
+# What is waited for takes some microseconds.
+LAST_WORDS_SECONDS = 0.1
 MAX_ERROR_TEXT = 300
 
 
@@ -89,6 +92,15 @@ def _configured(builder: _Builder, limits: Limits, extra_roots: tuple[bytes, ...
     return builder
 
 
+async def last_words() -> None:
+    """Give the HTTP library's threads the moment that they need, before a program ends that has used it.
+
+    They hand answers over from outside of Python. If Python ends while one is still about it, the process aborts, and
+    nothing can be waited for but time.
+    """
+    await asyncio.sleep(LAST_WORDS_SECONDS)
+
+
 class Outbound:
     """A pool of connections with one set of limits.
 
@@ -118,13 +130,17 @@ class Outbound:
         """
         return self._send(self._client.get(url))
 
-    def post(self, url: Url, body: bytes, seconds: float | None = None) -> Awaitable[Response]:
+    def post(
+        self, url: Url | str, body: bytes, seconds: float | None = None, authorization: str | None = None
+    ) -> Awaitable[Response]:
         """Send a POST and read the answer, in at most `seconds` if they are fewer than the limit.
 
         Raises:
             OutboundError: as for `get`.
         """
         builder = self._client.post(url).body_bytes(body)
+        if authorization is not None:
+            builder = builder.header("authorization", authorization)
         return self._send(builder if seconds is None else builder.timeout(timedelta(seconds=seconds)))
 
     async def _send(self, builder: RequestBuilder) -> Response:

@@ -18,18 +18,26 @@ from tailsts.exchange import (
     Auditor,
     Caller,
     Clock,
-    Decision,
     Exchange,
+    Neighbours,
+)
+from tailsts.in_force import InForce, put_together
+from tailsts.oidc.freshness import Rules
+from tailsts.oidc.jwks import KeyCache
+from tailsts.oidc.keyring import KeyRing
+from tailsts.opa import Opa
+from tailsts.outcome import (
+    Decision,
     ExchangeRequest,
-    InForce,
     Malformed,
     Outcome,
     conclude,
 )
-from tailsts.oidc.freshness import Rules
-from tailsts.oidc.jwks import KeyCache
-from tailsts.oidc.keyring import KeyRing
+from tailsts.policy.condition import Check
+from tailsts.policy.decide import Refusal, Wanted
+from tailsts.policy.model import DEFAULT_TAILNET
 from tailsts.policy.store import Options, load
+from tailsts.policy.trusted import TrustedIssuers
 from tailsts.tailscale.token_endpoint import Credential, TokenEndpoint
 
 
@@ -96,6 +104,7 @@ class Site:
     clock: HandClock
     book: Book
     tailscale: FakeTailscale
+    options: Options
     has_left: bool = False
     times_asked: int = 0
 
@@ -108,16 +117,16 @@ class Site:
         """Decide for the usual caller."""
         return await self.exchange.decide(request, Caller("10.1.2.3:4567", "curl/8", self._has_left))
 
-    async def ask(self, token: str, *scopes: str) -> Outcome:
+    async def ask(self, token: str, *scopes: str, tags: tuple[str, ...] = (), policy: str | None = None) -> Outcome:
         """Return the outcome for a token; there must be exactly one event about it, under the decision's id."""
         before = len(self.events)
-        decision = await self.decide(asking(token, *scopes))
+        decision = await self.decide(asking(token, *scopes, tags=tags, policy=policy))
         assert [event["decision"] for event in self.events[before:]] == [decision.id]
         return decision.outcome
 
     def put_in_force(self, folder: Path, policies: Mapping[str, str]) -> None:
         """Let these policies, and no others, hold from the next exchange on."""
-        self.exchange.in_force = _in_force(self.ring, folder, policies)
+        self.exchange.in_force = _in_force(self.ring, folder, policies, self.options)
 
     async def wait_for_keys(self) -> None:
         """Wait until each cache has made its first attempt."""
@@ -133,43 +142,58 @@ class Site:
         return self.has_left
 
 
-def asking(token: str, *scopes: str) -> ExchangeRequest:
+def refused(outcome: object) -> tuple[Check, str | None]:
+    """Return the check at which an exchange was refused, and the policy that came nearest."""
+    assert isinstance(outcome, Refusal), outcome
+    return outcome.check, outcome.policy
+
+
+def asking(token: str, *scopes: str, tags: tuple[str, ...] = (), policy: str | None = None) -> ExchangeRequest:
     """Return a request, for the usual scope unless others are named."""
-    return ExchangeRequest(Secret(token), scopes or ("dns:read",))
+    return ExchangeRequest(Secret(token), Wanted(scopes or ("dns:read",), tags, policy))
 
 
 @asynccontextmanager
 async def exchanging(
-    folder: Path, policies: Mapping[str, str], tailscale: FakeTailscale, *, required: bool = False
+    folder: Path,
+    policies: Mapping[str, str],
+    tailscale: FakeTailscale,
+    *,
+    required: bool = False,
+    prod: FakeTailscale | None = None,
+    trusted: TrustedIssuers | None = None,
+    roots: tuple[bytes, ...] = (),
 ) -> AsyncIterator[Site]:
-    """Run an exchange under these policies; yield it when the first attempts to fetch keys are over."""
+    """Run an exchange under these policies; yield it when the first attempts to fetch keys are over.
+
+    `prod` is a second tailnet, if there is one; `trusted` an allow-list of issuers; `roots` are PEM texts.
+    """
     clock, book = HandClock(), Book(required)
-    ring = KeyRing(extra_roots=(), rules=Rules(), monotonic=clock.monotonic, report=lambda _report: None)
-    endpoint = TokenEndpoint(
-        Credential(CLIENT_ID, Secret(CLIENT_SECRET), tailscale.token_url), extra_roots=(), monotonic=clock.monotonic
-    )
-    exchange = Exchange(_in_force(ring, folder, policies), endpoint, book.auditor(), Clock(clock.now, clock.monotonic))
-    site = Site(exchange, ring, clock, book, tailscale)
+    ring = KeyRing(extra_roots=roots, rules=Rules(), monotonic=clock.monotonic, report=lambda _report: None)
+    tailnets = {DEFAULT_TAILNET: tailscale} if prod is None else {DEFAULT_TAILNET: tailscale, "prod": prod}
+    options = Options(tailnets=frozenset(tailnets), trusted=trusted)
+    endpoints = {name: _endpoint(each, clock) for name, each in tailnets.items()}
+    neighbours = Neighbours(endpoints, Opa(extra_roots=(), monotonic=time.monotonic))
+    in_force = _in_force(ring, folder, policies, options)
+    exchange = Exchange(in_force, neighbours, book.auditor(), Clock(clock.now, clock.monotonic))
+    site = Site(exchange, ring, clock, book, tailscale, options)
     await site.wait_for_keys()
     yield site
     ring.stop()
     book.close()
 
 
-def _in_force(ring: KeyRing, folder: Path, policies: Mapping[str, str]) -> InForce:
+def _endpoint(tailscale: FakeTailscale, clock: HandClock) -> TokenEndpoint:
+    credential = Credential(CLIENT_ID, Secret(CLIENT_SECRET), tailscale.token_url)
+    return TokenEndpoint(credential, extra_roots=(), monotonic=clock.monotonic)
+
+
+def _in_force(ring: KeyRing, folder: Path, policies: Mapping[str, str], options: Options) -> InForce:
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.toml"):
         old.unlink()
     for name, text in policies.items():
         (folder / f"{name}.toml").write_text(text)
-    generation = load(folder, Options()).generation
-    assert generation is not None
-    trusts = [trust for found in generation.trusts.values() for trust in found]
-    caches = ring.adopt((trust.issuer, trust.source) for trust in trusts)
-    return InForce(
-        generation,
-        {
-            issuer: tuple((trust, caches[trust.issuer, trust.source]) for trust in found)
-            for issuer, found in generation.trusts.items()
-        },
-    )
+    loaded = load(folder, options)
+    assert loaded.generation is not None, loaded.findings
+    return put_together(loaded.generation, ring, options.trusted)

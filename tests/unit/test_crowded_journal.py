@@ -10,10 +10,12 @@ import pytest
 
 from fakes.http import eventually, eventually_async
 from tailsts.errors import AuditUnavailableError
-from tailsts.exchange import Malformed, Outcome
-from tailsts.policy.decide import Check, Refusal
+from tailsts.outcome import (
+    Malformed,
+    Outcome,
+)
 from tailsts.server.journal import CROWDED, MAX_PENDING_BYTES, Journal
-from unit.test_recording import MINTED, UNKNOWN, Desk, event
+from unit.test_recording import MINTED, REFUSED, UNKNOWN, Desk, event
 
 HALF = MAX_PENDING_BYTES // 2
 
@@ -105,7 +107,7 @@ async def test_l02_strangers_do_not_push_out_what_was_granted(
     fill(desk.audit_journal)
     if crowded:
         desk.audit_journal.add(b"\n")
-    endings: list[Outcome] = [UNKNOWN, MINTED, Refusal(Check.SCOPE, "infra"), MINTED, Malformed(400, "bad_json", "no")]
+    endings: list[Outcome] = [UNKNOWN, MINTED, REFUSED, MINTED, Malformed(400, "bad_json", "no")]
     for number, ending in enumerate(endings):
         desk.recorder.record(event(number), ending)
     desk.recorder.flush()

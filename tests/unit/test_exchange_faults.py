@@ -21,8 +21,10 @@ from tailsts.errors import (
     TailscaleAnswerError,
     TailscaleUnavailableError,
 )
-from tailsts.exchange import Minted
 from tailsts.oidc.rejected import Reason, Rejected
+from tailsts.outcome import (
+    Minted,
+)
 from unit.exchanging import Site, asking, exchanging
 
 

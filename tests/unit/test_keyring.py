@@ -16,7 +16,7 @@ from tailsts.oidc.freshness import Rules
 from tailsts.oidc.jwks import FetchReport, KeyCache
 from tailsts.oidc.keyring import KeyRing, Pair
 from tailsts.oidc.rejected import Reason, Rejected
-from tailsts.oidc.source import Discovery, JwksFile, JwksUrl
+from tailsts.oidc.source import Discovery, JwksFile, JwksText, JwksUrl
 from tailsts.oidc.token import UnverifiedToken, decode
 from tailsts.oidc.verify import VerifiedToken, verify
 
@@ -180,16 +180,18 @@ async def test_policies_may_change_while_caches_are_looked_at() -> None:
             assert sorted(seen) == sorted([one.url, two.url])
 
 
-async def test_all_three_kinds_of_source(tmp_path: Path) -> None:
-    """One issuer by its discovery document, by a URL and by a file: three caches, which get their keys in their way."""
+async def test_all_kinds_of_source(tmp_path: Path) -> None:
+    """One issuer by its discovery document, a URL, a file and a text: four caches, each with its keys."""
     with issuers(0) as (issuer,):
         path = tmp_path / "keys.json"
         path.write_text(json.dumps(Issuer(issuer.url, numbers=[2]).jwks()))
         pairs: list[Pair] = [(issuer.url, Discovery()), pair_of(issuer), (issuer.url, JwksFile(path))]
+        text = json.dumps(Issuer(issuer.url, numbers=[3]).jwks()).encode()
+        pairs.append((issuer.url, JwksText("keys.json", text)))
         async with keeping() as (ring, _):
             caches = ring.adopt(pairs)
             await have_keys(*ring)
-            assert [key_ids(caches[pair]) for pair in pairs] == [["key-RS256-0"], ["key-RS256-0"], ["key-RS256-2"]]
+            assert [key_ids(caches[pair]) for pair in pairs] == [[f"key-RS256-{number}"] for number in (0, 0, 2, 3)]
 
 
 async def test_one_that_is_down_holds_up_no_other() -> None:

@@ -9,16 +9,21 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fakes.issuer import jwk, key_pair
+from fakes.judging import policy as made
 from tailsts import __version__
 from tailsts.audit import Event
 from tailsts.credentials import AccessToken
 from tailsts.errors import KeysUnavailableError, TailscaleAnswerError, TailscaleUnavailableError
-from tailsts.exchange import Minted, Outcome, conclude
 from tailsts.oidc.freshness import Rules
 from tailsts.oidc.jwks import LIMITS, FetchReport, KeyCache
 from tailsts.oidc.rejected import Reason, Rejected
 from tailsts.oidc.source import Discovery, JwksFile
 from tailsts.outbound import Outbound
+from tailsts.outcome import (
+    Minted,
+    Outcome,
+    conclude,
+)
 from tailsts.policy.decide import Grant
 from tailsts.policy.model import Policy, assemble
 from tailsts.server.exposition import Exposition
@@ -69,7 +74,7 @@ def caching(path: Path, clock: Clock) -> KeyCache:
 
 def policy(name: str) -> Policy:
     """Return a policy."""
-    return Policy(name, ISSUER, Discovery(), frozenset({"RS256"}), "s", frozenset(), frozenset({"dns"}), 3600)
+    return made(name, issuer=ISSUER)
 
 
 @pytest.fixture
@@ -128,15 +133,16 @@ def test_stages_that_were_reached_are_observed() -> None:
     metrics = Metrics()
     counted(metrics, UNKNOWN)
     counted(metrics, MINTED, verify=0.2, decide=0.02, mint=30.0)
-    counted(metrics, MINTED, keys=4.0, verify=0.4, decide=0.02, mint=40.0)
+    counted(metrics, MINTED, keys=4.0, verify=0.4, decide=0.02, opa=2.0, mint=40.0)
     assert {stage: sum(histogram.counts) for stage, histogram in metrics.stages.items()} == {
         "keys": 1,
         "verify": 2,
         "decide": 2,
+        "opa": 1,
         "mint": 2,
     }
     assert {stage: histogram.sum for stage, histogram in metrics.stages.items()} == pytest.approx(
-        {"keys": 0.004, "verify": 0.0006, "decide": 0.00004, "mint": 0.07}
+        {"keys": 0.004, "verify": 0.0006, "decide": 0.00004, "opa": 0.002, "mint": 0.07}
     )
 
 
@@ -166,7 +172,9 @@ def test_the_names_are_exactly_these(scrape: Callable[..., str]) -> None:
     assert heads == [
         "# HELP tailsts_decisions_total Exchanges by outcome and reason.",
         "# TYPE tailsts_decisions_total counter",
-        "# HELP tailsts_stage_seconds Time of an exchange by stage: keys, verify, decide, mint.",
+        "# HELP tailsts_would_refuse_total Exchanges that an allow-list which only watches would refuse.",
+        "# TYPE tailsts_would_refuse_total counter",
+        "# HELP tailsts_stage_seconds Time of an exchange by stage: keys, verify, decide, opa, mint.",
         "# TYPE tailsts_stage_seconds histogram",
         "# HELP tailsts_tailscale_requests_total Tokens asked of Tailscale by result.",
         "# TYPE tailsts_tailscale_requests_total counter",
@@ -174,6 +182,8 @@ def test_the_names_are_exactly_these(scrape: Callable[..., str]) -> None:
         "# TYPE tailsts_keys gauge",
         "# HELP tailsts_key_age_seconds Time since an issuer's keys were last fetched.",
         "# TYPE tailsts_key_age_seconds gauge",
+        "# HELP tailsts_key_family_issuers Issuers that match a pattern, and whose keys are kept.",
+        "# TYPE tailsts_key_family_issuers gauge",
         "# HELP tailsts_key_fetches_total Attempts to fetch an issuer's keys.",
         "# TYPE tailsts_key_fetches_total counter",
         "# HELP tailsts_info The version and the policies.",
@@ -195,11 +205,13 @@ def test_before_the_first_exchange(scrape: Callable[..., str]) -> None:
     assert {key: value for key, value in shown.items() if not key[0].startswith("tailsts_stage_seconds")} == {
         ("tailsts_info", (("generation", "0123456789abcdef"), ("version", __version__))): 1,
         ("tailsts_policies", ()): 2,
+        ("tailsts_policy_reloads_total", (("result", "ok"),)): 0,
+        ("tailsts_policy_reloads_total", (("result", "failed"),)): 0,
         ("tailsts_audit_lines_lost_total", ()): 0,
         ("tailsts_audit_writable", ()): 1,
     }
     stages = {key: value for key, value in shown.items() if key[0].startswith("tailsts_stage_seconds")}
-    assert len(stages) == 4 * (len(BUCKETS) + 1 + 2)
+    assert len(stages) == 5 * (len(BUCKETS) + 1 + 2)
     assert set(stages.values()) == {0}
 
 

@@ -10,20 +10,28 @@ from typing import Any
 import pytest
 
 from fakes.http import eventually, eventually_async
+from fakes.judging import NOW, verified
 from tailsts.audit import Event
 from tailsts.credentials import AccessToken, Secret
 from tailsts.errors import AuditUnavailableError, TailscaleAnswerError
-from tailsts.exchange import Malformed, Minted, Outcome
 from tailsts.oidc.rejected import Reason, Rejected
-from tailsts.policy.decide import Check, Grant, Refusal
+from tailsts.outcome import (
+    Malformed,
+    Minted,
+    Outcome,
+)
+from tailsts.policy.condition import Check, Facts, ScopesAmong
+from tailsts.policy.decide import Grant, Miss, Refusal
 from tailsts.server.journal import Journal, Opener, appending_to
 from tailsts.server.metrics import Metrics
 from tailsts.server.recording import Recorder
-from tailsts.server.settings import Level, Settings
+from tailsts.server.settings import Level, Settings, Tailnet
 
 MINTED = Minted(AccessToken("tskey-api-x", ("dns",), 3600), Grant("infra", ("dns",)))
 UNKNOWN = Rejected(Reason.UNKNOWN_ISSUER, "no policy names this issuer")
 MISCONFIGURED = TailscaleAnswerError("Tailscale does not accept the OAuth client's id and secret")
+MISS = Miss("infra", ScopesAmong(frozenset({"dns:read"})), Facts(verified(), ("dns",), (), NOW))
+REFUSED = Refusal(Check.SCOPE, (MISS,))
 # One of each level.
 ENDINGS: tuple[Outcome | BaseException, ...] = (MINTED, asyncio.CancelledError(), MISCONFIGURED)
 
@@ -53,9 +61,7 @@ class Desk:
         if own_audit_log:
             self.audit_journal = Journal(opener or appending_to(self.audit), lambda _fault: None)
         settings = Settings(
-            client_id="k1",
-            client_secret=Secret("s"),
-            token_url="https://api.example.com/token",
+            tailnets={"default": Tailnet("k1", Secret("s"))},
             policies_dir=PurePath("policies"),
             audiences=(),
             strict=False,
@@ -123,7 +129,7 @@ async def kept(desk: Desk, count: int) -> None:
 async def test_an_event_is_kept_soon(desks: Desks) -> None:
     """A recorded event is in the audit log, whole, a moment later, without anybody asking for it."""
     desk = desks.desk()
-    desk.recorder.auditor().record(event(), Refusal(Check.SCOPE, "infra"))
+    desk.recorder.auditor().record(event(), REFUSED)
     await kept(desk, 1)
     line = json.loads(desk.audit.read_text())
     assert {name: value for name, value in line.items() if not name.endswith("_ms")} == {
@@ -137,7 +143,34 @@ async def test_an_event_is_kept_soon(desks: Desks) -> None:
         "outcome": "refused",
         "reason": "scope_not_allowed",
         "policy": "infra",
+        "misses": [
+            {
+                "policy": "infra",
+                "check": "scope",
+                "key": "allowed_scopes",
+                "expected": "within dns:read",
+                "actual": "dns",
+                "detail": "not allowed: dns",
+            }
+        ],
     }
+
+
+async def test_l04_an_event_that_cannot_be_written_costs_no_other(desks: Desks) -> None:
+    """L-04: should one event not be writable, a bug, its line says so, and those beside it are whole."""
+    desk = desks.desk()
+    record = desk.recorder.auditor().record
+    broken = event(1)
+    # No token can hold it; it stands for whatever nobody thought of.
+    broken.claims = {"iss": "https://i", "jti": 10**5000}
+    broken.verified = True
+    for each in (event(0), broken, event(2)):
+        record(each, REFUSED)
+    await kept(desk, 3)
+    lines = [json.loads(line) for line in desk.audit.read_text().splitlines()]
+    assert [line["decision"] for line in lines] == [f"{number:020x}" for number in range(3)]
+    assert "could not be written whole" in lines[1]["detail"]
+    assert {line["outcome"] for line in lines} == {"refused"}
 
 
 async def test_events_are_kept_in_their_order(desks: Desks) -> None:

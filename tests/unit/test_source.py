@@ -4,7 +4,7 @@ from pathlib import PurePath
 
 import pytest
 
-from tailsts.oidc.source import Discovery, JwksFile, JwksUrl, describe, discovery_url, is_loopback, refuse_url
+from tailsts.oidc.source import Discovery, JwksFile, JwksText, JwksUrl, describe, discovery_url, is_loopback, refuse_url
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,7 @@ def test_descriptions() -> None:
     assert describe(Discovery()) == "discovery"
     assert describe(JwksUrl("https://x.example/jwks")) == "https://x.example/jwks"
     assert describe(JwksFile(PurePath("keys.json"))) == "keys.json"
+    assert describe(JwksText("keys/a.json", b"{}")) == "keys/a.json"
 
 
 @pytest.mark.parametrize(

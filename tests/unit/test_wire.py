@@ -5,7 +5,10 @@ import json
 import pytest
 
 from tailsts.credentials import Secret
-from tailsts.exchange import ExchangeRequest, Malformed
+from tailsts.outcome import (
+    ExchangeRequest,
+    Malformed,
+)
 from tailsts.server.wire import bearer_token, exchange_request, too_large
 
 CONTENT_TYPE = Malformed(415, "content_type", "the body must be application/json")
@@ -14,7 +17,11 @@ BAD_AUTHORIZATION = Malformed(401, "bad_authorization", "invalid Authorization h
 TOKEN_TOO_LONG = Malformed(431, "token_too_long", "the token is longer than 16384 bytes")
 BODY_TOO_LARGE = Malformed(413, "body_too_large", "the body is larger than 16384 bytes")
 
-BAD_MEMBERS = Malformed(400, "bad_shape", 'the body must be {"scopes": [...]} and nothing else')
+BAD_MEMBERS = Malformed(
+    400, "bad_shape", 'the body must be {"scopes": [...]}, perhaps with "tags" and "policy", and nothing else'
+)
+NO_LIST_OF_TAGS = Malformed(400, "bad_shape", "tags must be a list of strings")
+BAD_POLICY = Malformed(400, "bad_policy", "policy must be the name of one")
 NO_LIST = Malformed(400, "bad_shape", "scopes must be a list of strings")
 MISSING = Malformed(400, "missing_scopes", "missing scopes")
 TOO_MANY = Malformed(400, "too_many_scopes", "more than 100 scopes")
@@ -41,9 +48,9 @@ def read_body(body: bytes) -> tuple[str, ...] | Malformed:
         assert first == second
         return first
     assert isinstance(second, ExchangeRequest)
-    assert first.scopes == second.scopes
+    assert first.wanted == second.wanted
     assert first.bearer.reveal() == "a.b.c"
-    return first.scopes
+    return first.wanted.scopes
 
 
 def scopes(*values: object) -> bytes:
@@ -201,6 +208,14 @@ def test_h03_j11_bodies_that_are_not_json(body: bytes, expected: Malformed) -> N
     ("body", "expected"),
     [
         (b'{"SCOPES":["dns"]}', BAD_MEMBERS),
+        (b'{"scopes":["dns"],"tag":["tag:a"]}', BAD_MEMBERS),
+        (b'{"scopes":["dns"],"tags":"tag:a"}', NO_LIST_OF_TAGS),
+        (b'{"scopes":["dns"],"tags":null}', NO_LIST_OF_TAGS),
+        (b'{"scopes":["dns"],"policy":null}', BAD_POLICY),
+        (b'{"scopes":["dns"],"policy":""}', BAD_POLICY),
+        (b'{"scopes":["dns"],"policy":["a"]}', BAD_POLICY),
+        (b'{"scopes":["dns"],"policy":1}', BAD_POLICY),
+        (b'{"scopes":["dns"],"policy":"' + b"x" * 256 + b'"}', BAD_POLICY),
         (b'{"scopes":["dns"],"SCOPES":["all"]}', BAD_MEMBERS),
         (b'{"\xc5\xbfcopes":["dns"]}', BAD_MEMBERS),
         (b'{"scopes":["dns"],"scope":"all"}', BAD_MEMBERS),
@@ -262,4 +277,4 @@ def test_u03_too_many_scopes(count: int) -> None:
 def test_l01_nothing_shows_the_token_by_accident() -> None:
     """L-01: a request for an exchange that is printed shows its scopes, not its token."""
     request = exchange_request(Secret("header.payload.signature"), scopes("dns"))
-    assert repr(request) == "ExchangeRequest(bearer=Secret(***), scopes=('dns',))"
+    assert repr(request) == "ExchangeRequest(bearer=Secret(***), wanted=Wanted(scopes=('dns',), tags=(), policy=None))"

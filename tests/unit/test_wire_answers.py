@@ -4,16 +4,29 @@ from typing import get_args
 
 import pytest
 
+from fakes.judging import NOW, verified
 from tailsts.credentials import AccessToken
 from tailsts.errors import (
     AuditUnavailableError,
     KeysUnavailableError,
+    OpaUnavailableError,
     TailscaleAnswerError,
     TailscaleUnavailableError,
 )
-from tailsts.exchange import Decision, Malformed, Minted, Outcome
 from tailsts.oidc.rejected import Reason, Rejected
-from tailsts.policy.decide import Check, Grant, Refusal
+from tailsts.oidc.source import Discovery
+from tailsts.outcome import (
+    Decision,
+    Malformed,
+    Minted,
+    Outcome,
+)
+from tailsts.policy.build import build
+from tailsts.policy.cel.expression import compile_expression
+from tailsts.policy.condition import Check, Facts
+from tailsts.policy.decide import Grant, Miss, Refusal
+from tailsts.policy.draft import Draft
+from tailsts.policy.patterns.pattern import compile_pattern
 from tailsts.server.wire import Answer, answer, plain
 
 TEXT = ("content-type", "text/plain; charset=utf-8")
@@ -36,26 +49,81 @@ def test_h05_before_verification_all_failures_look_alike(reason: Reason) -> None
     assert shown == Answer(401, [TEXT, NO_STORE, DECISION_ID, CHALLENGE], f"invalid token (decision {ID})\n")
 
 
-@pytest.mark.parametrize(
-    ("check", "text"),
-    [
-        (Check.SUBJECT, "denied: subject not allowed"),
-        (Check.AUDIENCE, "denied: audience not allowed"),
-        (Check.ALGORITHM, "denied: algorithm not allowed"),
-        (Check.LIFETIME, "denied: lifetime of the token not allowed"),
-        (Check.SCOPE, "denied: scopes not allowed"),
-    ],
+TEXTS = {
+    Check.POLICY: "denied: no such policy for this token",
+    Check.SUBJECT: "denied: subject not allowed",
+    Check.CLAIM: "denied: claims not allowed",
+    Check.AUDIENCE: "denied: audience not allowed",
+    Check.ALGORITHM: "denied: algorithm not allowed",
+    Check.LIFETIME: "denied: lifetime of the token not allowed",
+    Check.AGE: "denied: age of the token not allowed",
+    Check.PERIOD: "denied: not allowed at this time",
+    Check.SCOPE: "denied: scopes not allowed",
+    Check.TAG: "denied: tags not allowed",
+    Check.CONDITION: "denied: condition not met",
+    Check.OPA: "denied: not allowed by Open Policy Agent",
+}
+# A policy whose every word is one that no answer may hold.
+SECRET = Draft(
+    name="hidden-name",
+    issuer="https://i",
+    algorithms=frozenset({"hidden-algorithm"}),
+    subject="hidden-subject",
+    subject_pattern=compile_pattern("hidden-subject.*"),
+    audiences=frozenset({"hidden-audience"}),
+    claims=((("hidden-claim",), ("hidden-value",)),),
+    claim_patterns=((("hidden-other",), compile_pattern("hidden-pattern")),),
+    condition=compile_expression("claims.x == 'hidden-condition'"),
+    opa_url="http://127.0.0.1/hidden-agent",
+    allowed_scopes=frozenset({"hidden-scope"}),
+    allowed_tags=frozenset({"tag:hidden"}),
+    max_lifetime=1,
+    max_age=1,
+    not_before=NOW + 1,
 )
-@pytest.mark.parametrize("policy", ["infra", None])
-def test_h06_a_refusal_names_the_check_alone(check: Check, text: str, policy: str | None) -> None:
+
+
+def misses() -> list[Miss]:
+    """Return a miss at each condition of that policy."""
+    found = build(SECRET, Discovery(), ())
+    assert found.opa is not None
+    facts = Facts(verified("s", {"own": "hidden from others"}), ("x",), ("tag:x",), NOW)
+    return [Miss(found.name, condition, facts) for condition in (*found.conditions, found.opa)]
+
+
+@pytest.mark.parametrize("check", Check)
+@pytest.mark.parametrize("known", [True, False])
+def test_h06_a_refusal_names_the_check_alone(check: Check, known: bool) -> None:
     """H-06: a verified caller learns which kind of check failed, and not at which policy."""
-    shown = answer(Decision(ID, Refusal(check, policy)))
-    assert shown == Answer(403, [TEXT, NO_STORE, DECISION_ID], f"{text} (decision {ID})\n")
+    shown = answer(Decision(ID, Refusal(check, tuple(misses()) if known else ())))
+    assert shown == Answer(403, [TEXT, NO_STORE, DECISION_ID], f"{TEXTS[check]} (decision {ID})\n")
+
+
+def test_h06_nothing_of_a_policy_is_in_an_answer() -> None:
+    """H-06: whichever condition failed, and whether the policy was named, no word of it is in the answer."""
+    found = misses()
+    assert {miss.condition.check for miss in found} == set(Check) - {Check.POLICY}
+    for miss in found:
+        for named in (False, True):
+            shown = answer(Decision(ID, Refusal(miss.condition.check, (miss, *found), named)))
+            assert "hidden" not in repr(shown)
+            assert shown.status == 403
 
 
 def test_h06_every_check_has_its_words() -> None:
     """H-06: no check was added without words for it."""
-    assert [answer(Decision(ID, Refusal(check, None))).status for check in Check] == [403] * len(Check)
+    assert TEXTS.keys() == set(Check)
+
+
+def test_a_named_policy_cannot_be_guessed() -> None:
+    """Whoever names a policy that does not trust it cannot tell it from one that does not exist."""
+    (first, *others) = (Check.POLICY, Check.SUBJECT, Check.CLAIM)
+    expected = answer(Decision(ID, Refusal(first, (), named=True)))
+    assert expected.text == f"denied: no such policy for this token (decision {ID})\n"
+    for check in others:
+        assert answer(Decision(ID, Refusal(check, tuple(misses()), named=True))) == expected
+    shown = answer(Decision(ID, Refusal(Check.SCOPE, tuple(misses()), named=True)))
+    assert shown.text == f"denied: scopes not allowed (decision {ID})\n"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +142,7 @@ def test_malformed(status: int, extra: list[tuple[str, str]]) -> None:
         KeysUnavailableError("no keys of https://issuer.example.com: no answer in time", retry_after=7),
         TailscaleUnavailableError("Tailscale cannot be reached", retry_after=7),
         AuditUnavailableError("no space left on device", retry_after=7),
+        OpaUnavailableError("the Open Policy Agent of policy infra", retry_after=7),
     ],
 )
 def test_unavailable(fault: Outcome) -> None:

@@ -16,7 +16,7 @@ from tailsts.files import read_bounded
 from tailsts.oidc import freshness
 from tailsts.oidc.freshness import Freshness, Rules, Verdict
 from tailsts.oidc.keys import KeySet, normalise
-from tailsts.oidc.source import Discovery, JwksFile, JwksUrl, KeySource, discovery_url, refuse_url
+from tailsts.oidc.source import Discovery, JwksFile, JwksText, JwksUrl, KeySource, discovery_url, refuse_url
 from tailsts.outbound import HTTP_OK, Limits, Outbound
 from tailsts.strictjson import decode as decode_json
 
@@ -25,12 +25,16 @@ LIMITS = Limits(connect=3.0, total=5.0, body=512 * 1024)
 
 
 class FetchReport(msgspec.Struct, frozen=True):
-    """What came of one attempt to fetch keys: for logs and metrics. `fault` is None after a success."""
+    """What came of one attempt to fetch keys: for logs and metrics. `fault` is None after a success.
+
+    `family` is the pattern by which alone the issuer is named, if any: strangers may choose its name.
+    """
 
     issuer: str
     source: KeySource
     keys: KeySet | None
     fault: str | None
+    family: str = ""
 
 
 class KeyCache:
@@ -166,6 +170,8 @@ class KeyCache:
                 return await self._get(url)
             case Discovery(allow_http=allow_http):
                 return await self._get(await self._discover(allow_http=allow_http))
+            case JwksText(text=text):
+                return text
             case JwksFile(path=path):
                 return await asyncio.to_thread(read_bounded, path, LIMITS.body, refuse_world_writable=True)
             case _:

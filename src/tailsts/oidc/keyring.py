@@ -1,10 +1,14 @@
-"""All key caches of the service: one for each pair of issuer and key source that a policy names."""
+"""All key caches of the service: one for each pair of issuer and key source that a policy names.
+
+Where a policy names issuers by a pattern, the pair has a family of caches.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from tailsts.oidc.families import Bounds, KeyFamily
 from tailsts.oidc.freshness import Rules
 from tailsts.oidc.jwks import LIMITS, FetchReport, KeyCache
-from tailsts.oidc.source import JwksFile, KeySource
+from tailsts.oidc.source import JwksFile, JwksText, KeySource
 from tailsts.outbound import Outbound
 
 Pair = tuple[str, KeySource]
@@ -26,6 +30,7 @@ class KeyRing:
         self._monotonic = monotonic
         self._report = report
         self._caches: dict[Pair, KeyCache] = {}
+        self._families: dict[Pair, KeyFamily] = {}
         self._pools: dict[bytes | None, Outbound] = {}
 
     def __iter__(self) -> Iterator[KeyCache]:
@@ -45,12 +50,35 @@ class KeyRing:
             self._caches[pair].start()
         return dict(self._caches)
 
+    def adopt_families(self, pairs: Iterable[Pair]) -> Mapping[Pair, KeyFamily]:
+        """Return a family for each pair of an issuer pattern and a key source, and stop those of no pair."""
+        wanted = set(pairs)
+        for pair in self._families.keys() - wanted:
+            self._families.pop(pair).stop()
+        for pair in wanted - self._families.keys():
+            self._families[pair] = self._family(*pair)
+        return dict(self._families)
+
+    def families(self) -> Iterable[KeyFamily]:
+        """Return the families that are in use."""
+        return tuple(self._families.values())
+
     def stop(self) -> None:
         """Stop every cache."""
         self.adopt(())
+        self.adopt_families(())
 
-    def _cache(self, issuer: str, source: KeySource) -> KeyCache:
-        ca_pem = None if isinstance(source, JwksFile) else source.ca_pem
+    def _family(self, pattern: str, source: KeySource) -> KeyFamily:
+        return KeyFamily(
+            pattern,
+            lambda issuer, report: self._cache(issuer, source, report),
+            bounds=Bounds(),
+            monotonic=self._monotonic,
+            report=self._report,
+        )
+
+    def _cache(self, issuer: str, source: KeySource, report: Callable[[FetchReport], None] | None = None) -> KeyCache:
+        ca_pem = None if isinstance(source, JwksFile | JwksText) else source.ca_pem
         if ca_pem not in self._pools:
             roots = self._extra_roots if ca_pem is None else (*self._extra_roots, ca_pem)
             # Issuers behind content networks may answer compressed; the cap counts what comes out.
@@ -61,5 +89,5 @@ class KeyRing:
             self._pools[ca_pem],
             rules=self._rules,
             monotonic=self._monotonic,
-            report=self._report,
+            report=report or self._report,
         )

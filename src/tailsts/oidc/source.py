@@ -1,4 +1,4 @@
-"""Where an issuer's keys come from: three ways, and a policy names one of them."""
+"""Where an issuer's keys come from: four ways, and a policy has one of them."""
 
 import ipaddress
 from pathlib import PurePath
@@ -36,7 +36,14 @@ class JwksFile(msgspec.Struct, frozen=True):
     path: PurePath
 
 
-KeySource = Discovery | JwksUrl | JwksFile
+class JwksText(msgspec.Struct, frozen=True):
+    """The key set itself, as it came with the policies from where there are no files."""
+
+    name: str
+    text: bytes
+
+
+KeySource = Discovery | JwksUrl | JwksFile | JwksText
 
 
 def discovery_url(issuer: str) -> str:
@@ -53,6 +60,8 @@ def describe(source: KeySource) -> str:
             return url
         case JwksFile(path=path):
             return str(path)
+        case JwksText(name=name):
+            return name
         case _:
             assert_never(source)
 

@@ -5,7 +5,11 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from tailsts.exchange import Caller, Exchange, ExchangeRequest, Malformed
+from tailsts.exchange import Caller, Exchange
+from tailsts.outcome import (
+    ExchangeRequest,
+    Malformed,
+)
 from tailsts.server import wire
 from tailsts.server.exposition import Exposition
 from tailsts.server.readiness import Readiness

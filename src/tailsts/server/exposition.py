@@ -7,6 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from tailsts import __version__
+from tailsts.oidc.families import KeyFamily
 from tailsts.oidc.jwks import KeyCache
 from tailsts.oidc.source import describe
 from tailsts.policy.model import Generation
@@ -23,9 +24,11 @@ class Exposition(Collector):
         caches: Iterable[KeyCache],
         generation: Callable[[], Generation],
         audit_journal: Journal,
+        families: Callable[[], Iterable[KeyFamily]] = tuple,
     ) -> None:
         self._metrics = metrics
         self._caches = caches
+        self._families = families
         self._generation = generation
         self._audit_journal = audit_journal
         self._registry = CollectorRegistry(auto_describe=False)
@@ -48,9 +51,15 @@ class Exposition(Collector):
         for labels, count in self._metrics.decisions.items():
             decisions.add_metric(labels, count)
         yield decisions
+        would_refuse = CounterMetricFamily(
+            "tailsts_would_refuse", "Exchanges that an allow-list which only watches would refuse.", labels=["reason"]
+        )
+        for reason, count in self._metrics.would_refuse.items():
+            would_refuse.add_metric([reason], count)
+        yield would_refuse
         stages = HistogramMetricFamily(
             "tailsts_stage_seconds",
-            "Time of an exchange by stage: keys, verify, decide, mint.",
+            "Time of an exchange by stage: keys, verify, decide, opa, mint.",
             labels=["stage"],
         )
         for stage, histogram in self._metrics.stages.items():
@@ -76,6 +85,12 @@ class Exposition(Collector):
                 age.add_metric(names, seconds)
         yield usable
         yield age
+        families = GaugeMetricFamily(
+            "tailsts_key_family_issuers", "Issuers that match a pattern, and whose keys are kept.", labels=["pattern"]
+        )
+        for family in self._families():
+            families.add_metric([family.name], len(family))
+        yield families
         fetches = CounterMetricFamily(
             "tailsts_key_fetches", "Attempts to fetch an issuer's keys.", labels=[*labels, "result"]
         )

@@ -21,7 +21,11 @@ class KeyLog:
     def report(self, report: FetchReport) -> None:
         """Count the attempt, and say what is new about it."""
         self._metrics.count_fetch(report)
-        pair = (report.issuer, report.source)
+        if report.family and report.keys is None:
+            # Anybody can make up issuers that a pattern matches: they are counted, and neither remembered nor shown.
+            self._log.debug("keys cannot be fetched", issuer=report.issuer, family=report.family, fault=report.fault)
+            return
+        pair = (report.family or report.issuer, report.source)
         before = self._faults.get(pair, "not fetched yet")
         self._faults[pair] = report.fault
         log = self._log.bind(issuer=report.issuer, source=describe(report.source))

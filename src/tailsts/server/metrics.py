@@ -12,7 +12,7 @@ from tailsts.oidc.source import describe
 
 # Seconds. From a signature check to the longest that an exchange may take.
 BUCKETS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-STAGES = ("keys", "verify", "decide", "mint")
+STAGES = ("keys", "verify", "decide", "opa", "mint")
 
 
 class Histogram:
@@ -45,15 +45,20 @@ class Metrics:
         self.stages = {stage: Histogram() for stage in STAGES}
         self.fetches: Counter[tuple[str, str, str]] = Counter()
         self.upstream: Counter[str] = Counter()
-        self.reloads: Counter[str] = Counter()
+        # From the start, so that the first one that fails is seen as one more.
+        self.reloads: Counter[str] = Counter({"ok": 0, "failed": 0})
+        self.would_refuse: Counter[str] = Counter()
 
     def count(self, event: Event) -> None:
         """Count one exchange. A stage that was not reached is not observed."""
         self.decisions[event.outcome, event.reason] += 1
+        if event.would_refuse:
+            self.would_refuse[event.would_refuse] += 1
         for stage, milliseconds in (
             ("keys", event.keys_ms),
             ("verify", event.verify_ms),
             ("decide", event.decide_ms),
+            ("opa", event.opa_ms),
             ("mint", event.mint_ms),
         ):
             if milliseconds:
@@ -64,4 +69,4 @@ class Metrics:
     def count_fetch(self, report: FetchReport) -> None:
         """Count one attempt to fetch keys."""
         result = "ok" if report.fault is None else "failed"
-        self.fetches[report.issuer, describe(report.source), result] += 1
+        self.fetches[report.family or report.issuer, describe(report.source), result] += 1

@@ -5,7 +5,11 @@ from collections.abc import Callable
 
 from tailsts import audit
 from tailsts.audit import Event
-from tailsts.exchange import Auditor, Ending, conclude
+from tailsts.exchange import Auditor
+from tailsts.outcome import (
+    Ending,
+    conclude,
+)
 from tailsts.server.journal import Journal
 from tailsts.server.metrics import Metrics
 from tailsts.server.settings import LEVELS, Settings
@@ -56,13 +60,23 @@ class Recorder:
         gathered, self._gathered = self._gathered, []
         if not gathered:
             return
-        lines = [self._rendered(event, ending) for event, ending in gathered]
+        lines = [self._rendered_somehow(event, ending) for event, ending in gathered]
         if self._kept_in.is_crowded():
             # What strangers can cause at will must not push out what was granted.
             granted = [line for (event, _), line in zip(gathered, lines, strict=True) if event.outcome == "granted"]
             self._kept_in.lost += len(lines) - len(granted)
             lines = granted
         self._kept_in.add(b"".join(lines), len(lines))
+
+    def _rendered_somehow(self, event: Event, ending: Ending) -> bytes:
+        """Return the event's line, or, if that fails, one that says so: a bug must not cost the events beside it."""
+        spare = Event(event.time, event.decision, event.generation, event.peer, "", level="error", policy=event.policy)
+        try:
+            return self._rendered(event, ending)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other events are worth more
+            spare.outcome, spare.reason = event.outcome or "fault", event.reason or "unrecorded"
+            spare.detail = f"the event could not be written whole: {type(error).__name__}"
+            return self._line(spare)
 
     def _rendered(self, event: Event, ending: Ending) -> bytes:
         conclude(event, ending)

@@ -13,16 +13,24 @@ import msgspec
 
 from tailsts.credentials import Secret
 from tailsts.errors import ExchangeFault, StrictJsonError, UnavailableError
-from tailsts.exchange import Decision, ExchangeRequest, Malformed, Minted
 from tailsts.oidc.rejected import Rejected
 from tailsts.oidc.token import MAX_TOKEN_LENGTH
-from tailsts.policy.decide import Check, Refusal
-from tailsts.scopes import is_scope_token
+from tailsts.outcome import (
+    Decision,
+    ExchangeRequest,
+    Malformed,
+    Minted,
+)
+from tailsts.policy.condition import Check
+from tailsts.policy.decide import Refusal, Wanted
+from tailsts.scopes import is_scope_token, is_tag
 from tailsts.strictjson import decode as decode_json
 
 # A request names some scopes; all of Tailscale's together are 2 KiB.
 MAX_BODY_LENGTH = 16 * 1024
 MAX_SCOPES = 100
+MAX_TAGS = 100
+MAX_POLICY_LENGTH = 255
 MAX_CACHED_BODY_LENGTH = 1024
 # More digits than any length has.
 MAX_DIGITS = 10
@@ -38,12 +46,21 @@ _CHALLENGE = ("www-authenticate", "Bearer")
 _BY_STATUS = {401: (_CHALLENGE,), 405: (("allow", "POST"),)}
 
 _REFUSALS = {
+    Check.POLICY: "no such policy for this token",
     Check.SUBJECT: "subject not allowed",
+    Check.CLAIM: "claims not allowed",
     Check.AUDIENCE: "audience not allowed",
     Check.ALGORITHM: "algorithm not allowed",
     Check.LIFETIME: "lifetime of the token not allowed",
+    Check.AGE: "age of the token not allowed",
+    Check.PERIOD: "not allowed at this time",
     Check.SCOPE: "scopes not allowed",
+    Check.TAG: "tags not allowed",
+    Check.CONDITION: "condition not met",
+    Check.OPA: "not allowed by Open Policy Agent",
 }
+# Whoever names a policy that does not trust it must not learn by this that there is one.
+_SAME_AS_NO_POLICY = frozenset({Check.POLICY, Check.SUBJECT, Check.CLAIM, Check.CONDITION})
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -83,20 +100,32 @@ def too_large() -> Malformed:
 
 
 def exchange_request(bearer: Secret, body: bytes) -> ExchangeRequest | Malformed:
-    """Return the request that `body` makes: `{"scopes": [...]}`, and nothing else."""
-    # A workload asks for the same scopes each time, so the usual bodies are read once.
-    scopes = _cached_scopes(body) if len(body) <= MAX_CACHED_BODY_LENGTH else _scopes(body)
-    return scopes if isinstance(scopes, Malformed) else ExchangeRequest(bearer, scopes)
+    """Return the request that `body` makes: `{"scopes": [...]}`, perhaps with `tags` and `policy`, and nothing else."""
+    # A workload asks for the same each time, so the usual bodies are read once.
+    wanted = _cached_wanted(body) if len(body) <= MAX_CACHED_BODY_LENGTH else _wanted(body)
+    return wanted if isinstance(wanted, Malformed) else ExchangeRequest(bearer, wanted)
 
 
-def _scopes(body: bytes) -> tuple[str, ...] | Malformed:
+def _wanted(body: bytes) -> Wanted | Malformed:
     try:
         value = decode_json(body)
     except StrictJsonError as error:
         return Malformed(400, "bad_json", f"the body is {error}")
-    if not isinstance(value, dict) or not value.keys() <= {"scopes"}:
-        return Malformed(400, "bad_shape", 'the body must be {"scopes": [...]} and nothing else')
-    scopes = value.get("scopes", [])
+    if not isinstance(value, dict) or not value.keys() <= {"scopes", "tags", "policy"}:
+        message = 'the body must be {"scopes": [...]}, perhaps with "tags" and "policy", and nothing else'
+        return Malformed(400, "bad_shape", message)
+    scopes, tags, policy = value.get("scopes", []), value.get("tags", []), value.get("policy")
+    if refused := _refuse_scopes(scopes) or _refuse_tags(tags):
+        return refused
+    if "policy" in value and not (isinstance(policy, str) and 0 < len(policy) <= MAX_POLICY_LENGTH):
+        return Malformed(400, "bad_policy", "policy must be the name of one")
+    return Wanted(tuple(dict.fromkeys(scopes)), tuple(dict.fromkeys(tags)), policy)
+
+
+_cached_wanted = lru_cache(maxsize=1024)(_wanted)
+
+
+def _refuse_scopes(scopes: object) -> Malformed | None:
     if not isinstance(scopes, list):
         return Malformed(400, "bad_shape", "scopes must be a list of strings")
     if not scopes:
@@ -106,10 +135,17 @@ def _scopes(body: bytes) -> tuple[str, ...] | Malformed:
         return Malformed(400, "too_many_scopes", f"more than {MAX_SCOPES} scopes")
     if not all(isinstance(scope, str) and is_scope_token(scope) for scope in scopes):
         return Malformed(400, "bad_scope", "each scope must be a scope-token (RFC 6749, section 3.3) without commas")
-    return tuple(dict.fromkeys(scopes))
+    return None
 
 
-_cached_scopes = lru_cache(maxsize=1024)(_scopes)
+def _refuse_tags(tags: object) -> Malformed | None:
+    if not isinstance(tags, list):
+        return Malformed(400, "bad_shape", "tags must be a list of strings")
+    if len(tags) > MAX_TAGS:
+        return Malformed(400, "too_many_tags", f"more than {MAX_TAGS} tags")
+    if not all(isinstance(tag, str) and is_tag(tag) for tag in tags):
+        return Malformed(400, "bad_tag", "each tag must be like tag:ci: letters, digits and hyphens")
+    return None
 
 
 def answer(decision: Decision) -> Answer:
@@ -119,8 +155,9 @@ def answer(decision: Decision) -> Answer:
     match outcome:
         case Minted(token=token):
             return Answer(200, headers, token.reveal())
-        case Refusal(check=check):
-            return _failure(403, headers, f"denied: {_REFUSALS[check]}", decision)
+        case Refusal(check=check, named=named):
+            said = Check.POLICY if named and check in _SAME_AS_NO_POLICY else check
+            return _failure(403, headers, f"denied: {_REFUSALS[said]}", decision)
         case Rejected():
             return _failure(401, [*headers, _CHALLENGE], "invalid token", decision)
         case Malformed(status=status, message=message):

@@ -1,0 +1,77 @@
+"""Asks an Open Policy Agent whether it agrees (Data API: POST {"input": ...}, answered by {"result": ...}).
+
+Yes is the JSON value `true` and nothing else: an undefined rule, an object, or a text is a no. That it does not answer,
+or answers that it failed, is neither.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from tailsts.errors import OpaUnavailableError, OutboundError, StrictJsonError
+from tailsts.outbound import HTTP_OK, Limits, Outbound
+from tailsts.policy.decide import Consult
+from tailsts.strictjson import decode as decode_json
+
+# All questions of one exchange together. A caller waits for it, and it is next door.
+DEADLINE = 1.0
+LIMITS = Limits(connect=DEADLINE, total=DEADLINE, body=64 * 1024)
+RETRY_AFTER = 5
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class Opa:
+    """The agents that policies name. `monotonic` gives seconds."""
+
+    def __init__(self, *, extra_roots: tuple[bytes, ...], monotonic: Callable[[], float]) -> None:
+        self._outbound = Outbound(LIMITS, extra_roots=extra_roots, headers={"content-type": "application/json"})
+        self._monotonic = monotonic
+
+    def deadline(self) -> float:
+        """Return until when, by the monotonic clock, questions that are asked from now on may take."""
+        return self._monotonic() + DEADLINE
+
+    async def agrees(self, question: Consult, deadline: float) -> bool:
+        """Return whether the agent says yes to what a policy would grant.
+
+        Raises:
+            OpaUnavailableError: it gave no answer in time, or none that is one.
+        """
+        left = deadline - self._monotonic()
+        if left <= 0:
+            raise _unavailable(question, "no time is left to ask it")
+        try:
+            response = await self._outbound.post(question.opa.url, _body(question), left)
+        except OutboundError as error:
+            raise _unavailable(question, str(error)) from None
+        if response.status != HTTP_OK:
+            raise _unavailable(question, f"it answered {response.status}")
+        return _is_yes(response.body)
+
+
+def _body(question: Consult) -> bytes:
+    facts = question.facts
+    return _ENCODER.encode(
+        {
+            "input": {
+                "claims": facts.token.claims,
+                "scopes": facts.scopes,
+                "tags": facts.tags,
+                "policy": question.policy,
+            }
+        }
+    )
+
+
+def _is_yes(body: bytes) -> bool:
+    try:
+        answer = decode_json(body)
+    except StrictJsonError:
+        return False
+    return isinstance(answer, dict) and answer.get("result") is True
+
+
+def _unavailable(question: Consult, why: str) -> OpaUnavailableError:
+    message = f"the Open Policy Agent of policy {question.policy} ({question.opa.url}): {why}"
+    return OpaUnavailableError(message, retry_after=RETRY_AFTER)
