@@ -111,6 +111,8 @@ class Service:
             "--admin-port": ["0"],
             "--audit-log": [str(self.audit_log)],
             "--json-logging": [],
+            # Most tests say themselves when policies are to be read anew.
+            "--no-watch": [],
         }
         kept = [(name, *values) for name, values in usual.items() if name not in without]
         self._arguments = [word for option in kept for word in option] + list(options)
@@ -198,12 +200,19 @@ class Service:
         assert len(found) == 1
         return found[0]
 
-    def exchange(self, token: str | None, scopes: object = ("devices:core:read",), **headers: str) -> Answer:
-        """Ask for an exchange as a good client does."""
+    def exchange(
+        self,
+        token: str | None,
+        scopes: object = ("devices:core:read",),
+        also: Mapping[str, object] | None = None,
+        /,
+        **headers: str,
+    ) -> Answer:
+        """Ask for an exchange as a good client does; `also` are further members of the body."""
         sent = {"Content-Type": "application/json", **headers}
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
-        return self.request("POST", "/", json.dumps({"scopes": scopes}), sent)
+        return self.request("POST", "/", json.dumps({"scopes": scopes, **(also or {})}), sent)
 
     def request(
         self,

@@ -92,8 +92,8 @@ def test_p17_p18_faults_change_nothing(site: Deployment) -> None:
     faults = service.readiness()["reload_faults"]
     bad = f"{service.policies}/bad.toml"
     assert faults == [
-        f"{bad}:3: fault: allowed_scopes is an empty list [empty]",
         f"{bad}:2: fault: subjet is not a key of a policy (did you mean subject?) [unknown-key]",
+        f"{bad}:3: fault: allowed_scopes is an empty list [empty]",
     ]
     assert [line["finding"] for line in service.log_lines("policy") if line["level"] == "error"] == faults
     assert service.log_lines(NOT_RELOADED)[-1]["faults"] == 2
@@ -107,19 +107,20 @@ def test_p17_p18_faults_change_nothing(site: Deployment) -> None:
 
 
 def test_p18_an_empty_folder(site: Deployment) -> None:
-    """P-18: without any policy left, or without the folder, the old ones stay in force and it is said."""
+    """P-18: without any policy left nobody is trusted; without the folder itself, nothing changes and it is said."""
     service = site.service
-    (service.policies / "infra.toml").unlink()
-    service.reload(NOT_RELOADED)
-    assert service.readiness()["reload_faults"] == [
-        f"{service.policies}: fault: holds no policy: no *.toml file directly in it [folder]"
-    ]
-    service.policies.rmdir()
+    moved = service.policies.with_name("moved")
+    service.policies.rename(moved)
     service.reload(NOT_RELOADED)
     assert service.readiness()["reload_faults"] == [
         f"{service.policies}: fault: cannot be read: No such file or directory [folder]"
     ]
     assert statuses(site, "dns:read") == [200]
+    moved.rename(service.policies)
+    (service.policies / "infra.toml").unlink()
+    service.reload()
+    assert statuses(site, "dns:read") == [401]
+    assert service.readiness()["policies"] == 0
 
 
 def test_an_exchange_keeps_its_generation(site: Deployment) -> None:

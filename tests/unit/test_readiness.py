@@ -7,12 +7,13 @@ import pytest
 
 from fakes.http import RESET, eventually_async, http
 from fakes.issuer import FakeIssuer
+from fakes.judging import policy as made
 from tailsts.errors import KeysUnavailableError
 from tailsts.oidc.freshness import Rules
 from tailsts.oidc.jwks import KeyCache
 from tailsts.oidc.keyring import KeyRing
-from tailsts.oidc.source import Discovery, JwksUrl
-from tailsts.policy.model import Generation, Policy, assemble
+from tailsts.oidc.source import JwksUrl
+from tailsts.policy.model import Generation, assemble
 from tailsts.server.readiness import Readiness, TrustState, assess
 
 REFUSED = http(500, b"")
@@ -43,9 +44,7 @@ async def keeping(*issuers: FakeIssuer) -> AsyncIterator[tuple[list[KeyCache], C
 
 def generation() -> Generation:
     """Return a generation of two policies."""
-    policies = [
-        Policy(name, "https://i", Discovery(), frozenset(), "s", frozenset(), frozenset({"dns"}), 1) for name in "ab"
-    ]
+    policies = [made(name) for name in "ab"]
     return assemble(policies, "0123456789abcdef")
 
 

@@ -10,6 +10,7 @@ from fakes.issuer import Issuer
 from fakes.policies import policy
 from fakes.tls import Authority
 from tailsts.oidc.source import Discovery, JwksFile, JwksUrl
+from tailsts.policy.condition import AudienceAmong
 from tailsts.policy.finding import Severity
 from tailsts.policy.model import Generation
 from tailsts.policy.store import Loaded, Options, load
@@ -167,6 +168,15 @@ def test_named_files(folder: Path, key: str, content: bytes | None, message: str
     assert loaded.findings[0].path == key
 
 
+def test_one_file_named_by_several(folder: Path) -> None:
+    """A file that several policies name serves each of them."""
+    (folder / "keys.json").write_text(json.dumps(Issuer(ISSUER).jwks()))
+    for name in ("a.toml", "b.toml"):
+        write(folder, name, policy(ISSUER, jwks_url=None, jwks_file="keys.json"))
+    sources = [found.source for found in generation(load(folder, Options())).policies]
+    assert sources == [JwksFile(folder / "keys.json")] * 2
+
+
 def test_a_missing_folder_in_a_path(folder: Path) -> None:
     """A path through a file is no file."""
     write(folder, "x", "")
@@ -179,7 +189,9 @@ def test_server_audiences(folder: Path) -> None:
     write(folder, "a.toml", policy(ISSUER, audience=None))
     write(folder, "b.toml", policy(ISSUER, audience="own"))
     loaded = generation(load(folder, Options(audiences=("x", "y"))))
-    assert [found.audiences for found in loaded.policies] == [{"x", "y"}, {"own"}]
+    conditions = [condition for found in loaded.policies for condition in found.conditions]
+    asked = [condition.audiences for condition in conditions if isinstance(condition, AudienceAmong)]
+    assert asked == [{"x", "y"}, {"own"}]
 
 
 def test_strict(folder: Path) -> None:
@@ -194,6 +206,19 @@ def test_strict(folder: Path) -> None:
     assert strict.generation is None
     assert [f.severity for f in strict.findings] == [Severity.FAULT, Severity.ADVICE]
     assert load(folder, Options(audiences=("x",), strict=True)).generation is not None
+
+
+@pytest.mark.parametrize(
+    ("tailnets", "known"), [({"default", "prod"}, "default, prod"), ({"default"}, "default"), (set(), "none")]
+)
+def test_unknown_tailnets(folder: Path, tailnets: set[str], known: str) -> None:
+    """A policy for a tailnet without a credential is a fault, which names those that have one."""
+    write(folder, "p.toml", policy(ISSUER, tailnet="other"))
+    loaded = load(folder, Options(tailnets=frozenset(tailnets)))
+    assert faults(loaded) == [("unknown-tailnet", 'is "other", of which there is no credential')]
+    assert loaded.findings[0].advice.startswith(f"known: {known};")
+    for options in (Options(tailnets=None), Options(tailnets=frozenset({"other"}))):
+        assert generation(load(folder, options)).policies[0].tailnet == "other"
 
 
 def test_the_digest_names_the_generation(folder: Path) -> None:
@@ -218,4 +243,5 @@ def test_ten_thousand_policies(folder: Path) -> None:
     assert len(loaded.policies) == 10_000
     assert len(loaded.trusts) == 100
     (trust,) = loaded.trusts["https://issuer7.example.com"]
-    assert [found.name for found in trust.candidates("repo:acme/107:ref:refs/heads/main")] == ["p107"]
+    positions = trust.index.positions({"sub": "repo:acme/107:ref:refs/heads/main"})
+    assert [trust.policies[position].name for position in positions] == ["p107"]

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,13 +14,15 @@ import structlog
 
 from tailsts import __version__
 from tailsts.errors import ConfigurationError
-from tailsts.exchange import Clock, Exchange, InForce
+from tailsts.exchange import Clock, Exchange, Neighbours
+from tailsts.in_force import put_together
 from tailsts.oidc.freshness import Rules
 from tailsts.oidc.keyring import KeyRing
-from tailsts.outbound import is_url
+from tailsts.opa import Opa
+from tailsts.outbound import last_words
 from tailsts.policy.finding import Finding, Severity
 from tailsts.policy.model import Generation
-from tailsts.policy.store import Options, load
+from tailsts.policy.store import Loaded, Options
 from tailsts.server import logs, process, readiness
 from tailsts.server.endpoints import AdminRoutes, PublicRoutes
 from tailsts.server.exposition import Exposition
@@ -29,9 +31,11 @@ from tailsts.server.keylog import KeyLog
 from tailsts.server.listener import Listener, bind
 from tailsts.server.metrics import Metrics
 from tailsts.server.recording import Recorder
+from tailsts.server.reloading import Reloading
 from tailsts.server.rsgi import Application
 from tailsts.server.settings import Settings, faults
-from tailsts.tailscale.token_endpoint import Credential, TokenEndpoint
+from tailsts.server.sources import Commits, Folder, Source
+from tailsts.server.tailnets import Tailnets
 
 if sys.platform != "win32":
     from uvloop import run as run_loop
@@ -49,6 +53,7 @@ class Prepared(msgspec.Struct, frozen=True):
     """What must be there before anything is started: policies, ports, the audit log."""
 
     settings: Settings
+    source: Source
     generation: Generation
     warnings: tuple[Finding, ...]
     public: socket.socket
@@ -68,6 +73,7 @@ def serve(settings: Settings, lines: Iterable[str] = ()) -> None:
 
 async def _serve(prepared: Prepared) -> None:
     await Service(prepared).run()
+    await last_words()
 
 
 def prepare(settings: Settings, lines: Iterable[str] = ()) -> Prepared:
@@ -77,10 +83,10 @@ def prepare(settings: Settings, lines: Iterable[str] = ()) -> Prepared:
         ConfigurationError: with every fault in any of these.
     """
     told = list(faults(settings))
-    if not told and not is_url(settings.token_url):
-        told.append(f"--ts-token-url {settings.token_url}: it is not a URL")
     lines = [*lines, *told]
-    loaded = load(Path(settings.policies_dir), Options(settings.audiences, settings.strict))
+    source = _source(settings)
+    # A repository is not asked before it is known to be one that may be.
+    loaded = source.first() if settings.git is None or not told else Loaded(None, ())
     lines.extend(str(found) for found in loaded.findings if found.severity is Severity.FAULT)
     lines.extend(_audit_log_faults(settings))
     public, admin = _ports(settings, lines)
@@ -89,7 +95,25 @@ def prepare(settings: Settings, lines: Iterable[str] = ()) -> Prepared:
             if taken is not None:
                 taken.close()
         raise ConfigurationError(lines)
-    return Prepared(settings, loaded.generation, tuple(loaded.findings), public, admin)
+    return Prepared(settings, source, loaded.generation, tuple(loaded.findings), public, admin)
+
+
+def _source(settings: Settings) -> Source:
+    options = Options(
+        settings.audiences, settings.strict, frozenset(settings.tailnets) or None, settings.trusted_issuers
+    )
+    git = settings.git
+    if git is None:
+        return Folder(Path(settings.policies_dir), options, CLOCK.now)
+    # Its libraries take several megabytes, which most do without.
+    from tailsts.policy.places.repository import Remote, Repository  # noqa: PLC0415 - as was just said
+
+    remote = Remote(git.url, git.ref, git.path, git.token_file, git.cache_dir, settings.extra_roots)
+    return Commits(Repository(remote, report=_say_cache_trouble), f"{git.url} {git.ref} {git.path}".rstrip(), options)
+
+
+def _say_cache_trouble(trouble: str) -> None:
+    structlog.get_logger().warning("the last good policies cannot be kept", trouble=trouble)
 
 
 def _ports(settings: Settings, lines: list[str]) -> tuple[socket.socket | None, socket.socket | None]:
@@ -118,10 +142,8 @@ class Service:
         settings = prepared.settings
         self._settings = settings
         self._draining = False
-        self._reload_faults: tuple[str, ...] = ()
         self._stop = asyncio.Event()
-        self._one_reload = asyncio.Lock()
-        self._reloads: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._log_journal = logs.stderr_journal()
         logs.configure(json=settings.json_logging, level=settings.log_level, write=self._log_journal.add)
         self._log = structlog.get_logger()
@@ -134,14 +156,15 @@ class Service:
             report=KeyLog(self._metrics).report,
         )
         self._recorder = Recorder(settings, self._metrics, self._log_journal, self._audit_journal)
-        credential = Credential(settings.client_id, settings.client_secret, settings.token_url)
+        self._tailnets = Tailnets(settings, CLOCK.monotonic)
         self._exchange = Exchange(
-            self._in_force(prepared.generation),
-            TokenEndpoint(credential, extra_roots=settings.extra_roots, monotonic=CLOCK.monotonic),
+            put_together(prepared.generation, self._keys, settings.trusted_issuers),
+            Neighbours(self._tailnets.endpoints, Opa(extra_roots=settings.extra_roots, monotonic=CLOCK.monotonic)),
             self._recorder.auditor(),
             CLOCK,
         )
-        self._say_findings(prepared.warnings)
+        self._reloading = Reloading(prepared.source, self._generation, self._put_in_force, self._metrics)
+        self._reloading.begin(prepared.warnings)
         self._listeners = self._listen(prepared)
 
     async def run(self) -> None:
@@ -153,8 +176,13 @@ class Service:
         for name, listener in self._listeners.items():
             listener.start()
             self._log.info("listening", at=name, host=listener.host, port=listener.port)
+        for following in self._tailnets.follow():
+            self._begin(following)
+        if self._settings.watch or self._settings.git is not None:
+            seconds = float(self._settings.git.interval) if self._settings.git is not None else 0.0
+            self._begin(self._reloading.follow(self._stop, seconds=seconds))
         process.spare_the_collector()
-        generation = self._exchange.in_force.generation
+        generation = self._generation()
         self._log.info("ready", version=__version__, policies=len(generation.policies), generation=generation.digest)
         await self._stop.wait()
         await self._drain()
@@ -163,7 +191,11 @@ class Service:
         listeners = {"public": Listener(Application(PublicRoutes(self._exchange).respond), prepared.public)}
         if prepared.admin is not None:
             exposition = Exposition(
-                self._metrics, self._keys, self._generation, self._audit_journal or self._log_journal
+                self._metrics,
+                self._keys,
+                self._generation,
+                self._audit_journal or self._log_journal,
+                self._keys.families,
             )
             routes = AdminRoutes(self._readiness, exposition)
             listeners["admin"] = Listener(Application(routes.respond), prepared.admin)
@@ -180,64 +212,26 @@ class Service:
 
         return Journal(appending_to(self._settings.audit_log), tell)
 
-    def _in_force(self, generation: Generation) -> InForce:
-        caches = self._keys.adopt(
-            (trust.issuer, trust.source) for trusts in generation.trusts.values() for trust in trusts
-        )
-        return InForce(
-            generation,
-            {
-                issuer: tuple((trust, caches[trust.issuer, trust.source]) for trust in trusts)
-                for issuer, trusts in generation.trusts.items()
-            },
-        )
+    def _put_in_force(self, generation: Generation) -> None:
+        self._exchange.in_force = put_together(generation, self._keys, self._settings.trusted_issuers)
 
     def _generation(self) -> Generation:
         return self._exchange.in_force.generation
 
     def _readiness(self) -> readiness.Readiness:
         return readiness.assess(
-            self._generation(), self._keys, reload_faults=self._reload_faults, draining=self._draining
+            self._generation(), self._keys, reload_faults=self._reloading.faults, draining=self._draining
         )
 
     def _begin_reload(self) -> None:
         if self._audit_journal is not None:
             self._audit_journal.reopen()
-        task = asyncio.create_task(self._reload_in_turn())
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
+        self._begin(self._reloading.reload())
 
-    async def _reload_in_turn(self) -> None:
-        # Two that read at the same time could end in the other order, and leave the older policies in force.
-        async with self._one_reload:
-            await self._reload()
-
-    async def _reload(self) -> None:
-        """Read the policies anew. All valid: in force from the next request on. Any fault: nothing changes."""
-        options = Options(self._settings.audiences, self._settings.strict)
-        try:
-            loaded = await asyncio.to_thread(load, Path(self._settings.policies_dir), options)
-        except Exception:  # noqa: BLE001 - a bug of ours must not pass for a reload that went well
-            self._log.exception("reading the policies failed unexpectedly")
-            self._keep_policies(("reading the policies failed unexpectedly",))
-            return
-        self._say_findings(loaded.findings)
-        if loaded.generation is None:
-            self._keep_policies([str(found) for found in loaded.findings if found.severity is Severity.FAULT])
-            return
-        self._reload_faults = ()
-        self._exchange.in_force = self._in_force(loaded.generation)
-        self._metrics.reloads["ok"] += 1
-        self._log.info(
-            "policies reloaded",
-            policies=len(loaded.generation.policies),
-            generation=loaded.generation.digest,
-        )
-
-    def _keep_policies(self, faults: Sequence[str]) -> None:
-        self._reload_faults = tuple(faults)
-        self._metrics.reloads["failed"] += 1
-        self._log.error("policies not reloaded: the old ones stay in force", faults=len(faults))
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _drain(self) -> None:
         self._draining = True
@@ -248,16 +242,12 @@ class Service:
             self._log.warning("some exchanges were not finished in time")
             await _cancel_others()
         self._recorder.flush()
+        for task in self._background:
+            task.cancel()
         if self._audit_journal is not None and not self._audit_journal.close(FLUSH_SECONDS):
             self._log.error("the end of the audit log could not be written")
         self._log.info("stopped")
         self._log_journal.close(FLUSH_SECONDS)
-
-    def _say_findings(self, findings: Iterable[Finding]) -> None:
-        for found in findings:
-            say = self._log.error if found.severity is Severity.FAULT else self._log.warning
-            if found.severity is not Severity.ADVICE:
-                say("policy", finding=str(found))
 
     def _say_audit_fault(self, fault: str | None) -> None:
         if fault is None:

@@ -24,7 +24,10 @@ class TrustState(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """`ready`: every trust has keys. `degraded`: some have not, or the last reload failed. `not ready`: none has."""
+    """`ready`: every trust has keys. `degraded`: some have not, or the last reload failed. `not ready`: none has.
+
+    A policy that names issuers by a pattern needs none before a token comes.
+    """
 
     status: Status
     draining: bool
@@ -45,7 +48,8 @@ def assess(
     trusts = tuple(_trust_state(cache) for cache in caches)
     usable = sum(trust.state != "missing" for trust in trusts)
     status: Status = "ready"
-    if draining or not usable:
+    # Whose keys a pattern of issuers needs is known when a token comes.
+    if draining or not (usable or generation.families):
         status = "not ready"
     elif usable < len(trusts) or reload_faults:
         status = "degraded"

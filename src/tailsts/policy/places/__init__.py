@@ -1,0 +1,1 @@
+"""Where policies lie: a folder that is watched, or a git repository."""
