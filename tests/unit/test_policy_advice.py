@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fakes.policies import policy
 from tailsts.policy.finding import Finding, Page, Severity, line_of
 from tailsts.policy.issuers import SHARED
-from tailsts.policy.judge import judge
+from tailsts.policy.judging.judge import judge
 from tailsts.policy.parse import parse
 
 ISSUER = "https://issuer.example.com"

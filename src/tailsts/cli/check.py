@@ -1,70 +1,130 @@
-"""`tailsts check`: what the server would say of a folder of policies."""
+"""`tailsts check`: all that can be said of a folder of policies before any token comes."""
 
+import asyncio
+import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import click
 import msgspec
 
-from tailsts.policy.finding import Severity
-from tailsts.policy.store import Loaded, Options, load
+from tailsts.cli import annotations, sarif
+from tailsts.cli.explaining import rendered
+from tailsts.cli.judging import FAULTY, judged_with, refuse_file, server_options
+from tailsts.outbound import last_words
+from tailsts.policy.finding import Finding, Page, Severity
+from tailsts.policy.judging.online import judge_online
+from tailsts.policy.judging.together import judge_together
+from tailsts.policy.model import Generation
+from tailsts.policy.places.sheaf import Sheaf, read_folder
+from tailsts.policy.store import Options, compile_sheaf
 
-FAULTY = 1
+Format = Literal["text", "json", "github", "sarif"]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What the server would have, or None if it would not start, and everything that was found."""
+
+    generation: Generation | None
+    findings: Sequence[Finding]
 
 
 @click.command(name="check", short_help="Say everything about a folder of policies.")
 @click.argument("folder", metavar="[DIR]", envvar="POLICIES_DIR", type=click.Path(path_type=Path), default="policies")
-@click.option(
-    "--audience",
-    "audiences",
-    envvar="TAILSTS_AUDIENCE",
-    show_envvar=True,
-    multiple=True,
-    help="The audience that the server is given, for policies that name none. Repeatable.",
-)
+@judged_with
 @click.option("--strict", envvar="TAILSTS_STRICT", show_envvar=True, is_flag=True, help="Security warnings are faults.")
+@click.option(
+    "--online",
+    envvar="TAILSTS_CHECK_ONLINE",
+    show_envvar=True,
+    is_flag=True,
+    help="Ask each issuer for its discovery document and its keys, and compare.",
+)
 @click.option(
     "--format",
     "output_format",
     envvar="TAILSTS_CHECK_FORMAT",
     show_envvar=True,
-    type=click.Choice(["text", "json"]),
+    type=click.Choice(["text", "json", "github", "sarif"]),
     default="text",
     show_default=True,
-    help="Lines for people, or one JSON object.",
+    help="Lines for people, one JSON object, annotations of GitHub Actions, or SARIF.",
 )
-def command(*, folder: Path, audiences: tuple[str, ...], strict: bool, output_format: Literal["text", "json"]) -> None:
+def command(
+    *,
+    folder: Path,
+    audiences: tuple[str, ...],
+    config: Path | None,
+    strict: bool,
+    online: bool,
+    output_format: Format,
+) -> None:
     """Load the policies in DIR (default: policies) exactly as the server would, and say everything about them.
 
-    Exits with 1 if the server would not start with them.
+    Exits with 1 if the server would not start with them; with --online, also if an issuer contradicts a policy or does
+    not answer.
     """
-    loaded = load(folder, Options(audiences, strict))
-    click.echo(_json(loaded) if output_format == "json" else _text(loaded))
-    if loaded.generation is None:
+    refuse_file(folder)
+    report = _examined(read_folder(folder), server_options(audiences, config, strict=strict), online=online)
+    click.echo(_rendered(report, output_format))
+    if any(finding.severity is Severity.FAULT for finding in report.findings):
         raise click.exceptions.Exit(FAULTY)
 
 
-def _json(loaded: Loaded) -> str:
-    generation = loaded.generation
+def _examined(sheaf: Sheaf, options: Options, *, online: bool) -> Report:
+    loaded = compile_sheaf(sheaf, options)
+    judged = loaded.generation
+    if judged is None and options.strict:
+        # What only strictness refuses can be compared all the same.
+        judged = compile_sheaf(sheaf, msgspec.structs.replace(options, strict=False)).generation
+    findings = list(loaded.findings)
+    if judged is not None:
+        pages = {file.name: Page(file.shown, file.raw.decode()) for file in sheaf.files}
+        judge_together(judged, pages, time.time())
+        if online:
+            asyncio.run(_ask(judged, pages))
+        findings += [finding for page in pages.values() for finding in page.findings]
+    return Report(loaded.generation, findings)
+
+
+async def _ask(generation: Generation, pages: Mapping[str, Page]) -> None:
+    await judge_online(generation, pages)
+    await last_words()
+
+
+def _rendered(report: Report, output_format: Format) -> str:
+    match output_format:
+        case "json":
+            return _json(report)
+        case "github":
+            return "\n".join([*annotations.lines(report.findings), _summary(report)])
+        case "sarif":
+            return sarif.document(report.findings)
+        case "text":
+            return "\n".join([*map(str, report.findings), _summary(report)])
+
+
+def _json(report: Report) -> str:
+    generation = report.generation
     value = {
-        "ok": generation is not None,
+        "ok": not any(finding.severity is Severity.FAULT for finding in report.findings),
         "policies": 0 if generation is None else len(generation.policies),
         "generation": None if generation is None else generation.digest,
-        "findings": loaded.findings,
+        "findings": report.findings,
     }
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return rendered(msgspec.to_builtins(value))
 
 
-def _text(loaded: Loaded) -> str:
-    lines = [str(finding) for finding in loaded.findings]
-    count = Counter(finding.severity for finding in loaded.findings)
-    summary = ", ".join(f"{count[severity]} {severity}" for severity in Severity)
-    return "\n".join([*lines, f"{_loads(loaded)}; findings: {summary}"])
+def _summary(report: Report) -> str:
+    count = Counter(finding.severity for finding in report.findings)
+    found = ", ".join(f"{count[severity]} {severity}" for severity in Severity)
+    return f"{_loads(report)}; findings: {found}"
 
 
-def _loads(loaded: Loaded) -> str:
-    if loaded.generation is None:
+def _loads(report: Report) -> str:
+    if report.generation is None:
         return "would not load"
-    number = len(loaded.generation.policies)
+    number = len(report.generation.policies)
     return "1 policy loads" if number == 1 else f"{number} policies load"

@@ -1,0 +1,1 @@
+"""What a valid policy should be warned about."""
