@@ -56,8 +56,10 @@ class Client:
         self._say = say
         self._outbound = SyncOutbound(LIMITS, read_headers=(DECISION_ID, "retry-after"))
 
-    def exchange(self, token: Secret, scopes: Sequence[str]) -> Secret:
-        """Trade `token` for a Tailscale access token with `scopes`.
+    def exchange(
+        self, token: Secret, scopes: Sequence[str], tags: Sequence[str] = (), policy: str | None = None
+    ) -> Secret:
+        """Trade `token` for a Tailscale access token with `scopes` and `tags`, under `policy` or whichever allows it.
 
         Raises:
             ValueError: `token` is not a token.
@@ -66,7 +68,8 @@ class Client:
         """
         if not _TOKEN.fullmatch(token.reveal()):
             raise ValueError("what was given is not a token")
-        body = json.dumps({"scopes": list(scopes)}).encode()
+        wanted = {"scopes": list(scopes), "tags": list(tags) or None, "policy": policy}
+        body = json.dumps({name: value for name, value in wanted.items() if value is not None}).encode()
         headers = {"authorization": f"Bearer {token.reveal()}", "content-type": "application/json"}
         deadline = time.monotonic() + self._timeout
         wait = FIRST_WAIT

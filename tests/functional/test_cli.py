@@ -22,7 +22,7 @@ from fakes.policies import policy
 from fakes.service import Service, environment, run, unused_port
 from fakes.tailscale import FakeTailscale
 
-COMMANDS = ("check", "demo", "issuer", "serve", "token")
+COMMANDS = ("check", "demo", "explain", "fixtures", "issuer", "new", "schema", "serve", "test", "token")
 
 
 @contextmanager
@@ -237,13 +237,17 @@ def test_check_of_no_folder(tmp_path: Path) -> None:
 
 
 def test_demo() -> None:
-    """The demo shows one token and three refusals with their reasons, within 15 seconds, and gives nothing away."""
+    """The demo shows a token, three refusals with reasons, and one explained, in 15 seconds, and gives no secret."""
     started = time.monotonic()
     done = run("demo")
     assert (done.returncode, done.stderr) == (0, "")
     assert time.monotonic() - started < 15
     reasons = re.findall(r'"reason": "(\w+)"', done.stdout)
     assert reasons == ["granted", "subject_not_allowed", "scope_not_allowed", "bad_signature"]
+    explained = done.stdout.partition("Refusal 1, explained\n")[2]
+    assert '\n    NO subject         expected "repo:acme/infra:ref:refs/heads/main"\n' in explained
+    assert '\n                       actual   "repo:evil/infra:ref:refs/heads/main"\n' in explained
+    assert "\n  denied: subject_not_allowed, nearest policy infra\n" in explained
     assert [line.strip() for line in done.stdout.splitlines()[-2:]] == [
         "TS_CLIENT_ID=... TS_CLIENT_SECRET_FILE=secret.txt tailsts serve --policies-dir policies",
         "tailsts token --server http://localhost:8080 --token-file token.jwt --scope devices:core:read",

@@ -1,5 +1,6 @@
 """`tailsts token`: the token alone on standard output, all else elsewhere, and an exit code for scripts."""
 
+import base64
 import json
 import shlex
 import subprocess
@@ -115,16 +116,55 @@ def test_output(site: Deployment, by_variable: bool) -> None:
     ],
 )
 def test_denied(site: Deployment, claims: dict[str, object], scope: str, message: str) -> None:
-    """A no of the server is exit 1, one line with its reason, and nothing on standard output; it is not asked again."""
+    """A no of the server is exit 1, its reason first, and nothing on standard output; it is not asked again."""
     events = len(site.service.events())
     token = site.issuer.token(header=None, **claims)
     done = trade(site.service.url, "--scope", scope, variables={"OIDC_TOKEN": token})
     assert (done.returncode, done.stdout) == (DENIED, "")
     assert done.stderr.startswith(f"tailsts: error: {message}")
-    assert done.stderr.count("\n") == 1
+    # What the token is not to blame for needs no claims to be seen.
+    assert done.stderr.count("\n") == (1 if message.startswith("400") else 4)
     eventually(lambda: len(site.service.events()) == events + 1)
 
 
+def test_denied_and_how_to_find_out_why(site: Deployment, tmp_path: Path) -> None:
+    """With a no come the token's own claims, never its signature, and two commands that explain it as they stand."""
+    token = site.issuer.token(sub="x")
+    asked = ("--scope", "dns:read,users", "--tag", "tag:ci", "--policy", "infra")
+    done = trade(site.service.url, *asked, variables={"OIDC_TOKEN": token})
+    first, claims, on_server, at_hand = done.stderr.splitlines()
+    assert json.loads(claims.removeprefix("tailsts: the token's claims: ")) == decode_claims(token)
+    assert not [part for part in token.split(".") if part in done.stderr]
+    decision = first.rpartition("(decision ")[2].rstrip(")")
+    eventually(lambda: decision in site.service.audit_log.read_text())
+    (tmp_path / "token").write_text(token)
+    assert " --policy infra " in at_hand
+    places = {"DIR": str(site.service.policies)}
+    for line, file in ((on_server, site.service.audit_log), (at_hand, tmp_path / "token")):
+        words = shlex.split(line.partition(": tailsts ")[2])
+        explained = run(*({"FILE": str(file), **places}.get(word, word) for word in words))
+        assert (explained.returncode, explained.stderr) == (0 if "--decision" in words else 1, "")
+        assert "subject_not_allowed" in explained.stdout
+
+
+def test_l02_claims_do_not_steer_the_terminal(site: Deployment) -> None:
+    """L-02: whatever its claims hold, they are one line, escaped; a token that cannot be read is said to be so."""
+    token = site.issuer.token(sub="\x1b[2J\n\x7f\u2028\u202e")
+    done = trade(site.service.url, "--scope", SCOPE, variables={"OIDC_TOKEN": token})
+    assert done.returncode == DENIED
+    assert [line for line in done.stderr.split("\n") if not line.isprintable()] == []
+    assert done.stderr.count("\n") == 4
+    done = trade(site.service.url, "--scope", SCOPE, variables={"OIDC_TOKEN": "x.y.z"})
+    assert done.stderr.splitlines()[1].startswith("tailsts: the token cannot be read: ")
+
+
+def decode_claims(token: str) -> object:
+    """Return the claims of a token."""
+    payload = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+
+
+NO_SCHEME = "--server: http:// or https:// is missing before the host"
 NO_TOKEN = "no OIDC token: OIDC_TOKEN, --token-file, or --token - for standard input"
 NO_SCOPE = "no scope is asked for: --scope or SCOPES"
 
@@ -152,7 +192,7 @@ NO_SCOPE = "no scope is asked for: --scope or SCOPES"
             "x",
             ["both --token and --token-file are given: which one is meant?"],
         ),
-        (["--scope", "a", "--token", "x", "--server", "sts"], None, ["--server: it is not a URL with a host"]),
+        (["--scope", "a", "--token", "x", "--server", "sts:8080"], None, [NO_SCHEME]),
         (
             ["--scope", "a", "--token", "x", "--server", "http://["],
             None,

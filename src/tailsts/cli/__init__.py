@@ -8,7 +8,7 @@ from tailsts import __version__
 from tailsts.server import process
 
 # Each is a module of this package with a click command of the same name in it.
-COMMANDS = ("check", "demo", "issuer", "serve", "token")
+COMMANDS = ("check", "demo", "explain", "fixtures", "issuer", "new", "schema", "serve", "test", "token")
 
 
 class _Commands(click.Group):
@@ -37,5 +37,5 @@ class _Commands(click.Group):
 def main() -> None:
     """Trade a third-party OIDC token for a short-lived Tailscale API access token.
 
-    Operators: write policies, `tailsts check` them, and `tailsts serve`. Workloads: `tailsts token`.
+    Operators: write policies (`new`), `check` and `test` them, `serve`, and `explain` denials. Workloads: `token`.
     """

@@ -49,8 +49,8 @@ class _Step(msgspec.Struct, frozen=True):
 def command() -> None:
     """Run the exchange on loopback: an issuer, a stand-in for Tailscale, the real server, the real client.
 
-    Shows one token that is granted and three that are refused, with the reasons of the audit log. Exits with 0 only
-    if all came out as expected.
+    Shows one token that is granted and three that are refused, with the reasons of the audit log, and explains a
+    refusal. Exits with 0 only if all came out as expected.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tailsts-demo-")))
@@ -64,6 +64,7 @@ def command() -> None:
         _show_policy(folder)
         _show_claims(steps[0].token)
         results = [_run(step, server, folder / "audit.jsonl") for step in steps]
+        results.append(_explain(steps[1], folder))
     if not all(results):
         click.secho("\nNot everything came out as expected.", fg="red", bold=True)
         raise click.exceptions.Exit(1)
@@ -91,23 +92,38 @@ def _steps(issuer: DevelopmentIssuer) -> list[_Step]:
 def _run(step: _Step, server: str, audit_log: Path) -> bool:
     _title(step.title)
     click.echo(f'  POST {server}/  Authorization: Bearer {_masked(step.token)}  {{"scopes": ["{step.scope}"]}}')
-    done = subprocess.run(  # noqa: S603 - this very program
-        [sys.executable, "-m", "tailsts", "token", "--server", server, "--token", "-", "--scope", step.scope],
-        input=step.token,
+    done = _tailsts(["token", "--server", server, "--token", "-", "--scope", step.scope], step.token)
+    if done.returncode == 0:
+        click.echo(f"  -> the token {_masked(done.stdout.strip())}")
+    else:
+        # What follows are the token's claims, and how to have it explained.
+        click.echo(f"  -> {done.stderr.partition(chr(10))[0]}")
+    event = _last_event(audit_log)
+    shown = {name: event[name] for name in ("outcome", "reason", "detail", "policy") if event.get(name)}
+    click.echo(f"  audit log: {json.dumps(shown)}")
+    return done.returncode == step.exit_code and event["reason"] == step.reason
+
+
+def _explain(step: _Step, folder: Path) -> bool:
+    _title(f"{step.title.partition(':')[0]}, explained")
+    click.echo(f"  tailsts explain --token FILE --scope {step.scope} --policies-dir policies")
+    policies = str(folder / "policies")
+    done = _tailsts(["explain", "--token", "-", "--scope", step.scope, "--policies-dir", policies], step.token)
+    click.echo(_indented(done.stdout))
+    return done.returncode == step.exit_code and f"denied: {step.reason}" in done.stdout
+
+
+def _tailsts(arguments: list[str], token: str) -> "subprocess.CompletedProcess[str]":
+    """Run this very program to its end, with a token on its standard input."""
+    return subprocess.run(  # noqa: S603 - this very program
+        [sys.executable, "-m", "tailsts", *arguments],
+        input=token,
         capture_output=True,
         text=True,
         env=_environment(),
         timeout=30,
         check=False,
     )
-    if done.returncode == 0:
-        click.echo(f"  -> the token {_masked(done.stdout.strip())}")
-    else:
-        click.echo(f"  -> {done.stderr.strip()}")
-    event = _last_event(audit_log)
-    shown = {name: event[name] for name in ("outcome", "reason", "detail", "policy") if event.get(name)}
-    click.echo(f"  audit log: {json.dumps(shown)}")
-    return done.returncode == step.exit_code and event["reason"] == step.reason
 
 
 def _write_files(folder: Path, issuer: DevelopmentIssuer) -> None:

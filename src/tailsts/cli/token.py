@@ -10,14 +10,18 @@ from typing import Literal
 
 import click
 
-from tailsts.cli.faults import USAGE, give_up
+from tailsts.cli.faults import USAGE, give_up, say_fault
 from tailsts.cli.precedence import preferred
 from tailsts.client import Client, DeniedError, ServerUnavailableError
 from tailsts.credentials import Secret
+from tailsts.oidc.rejected import Rejected
 from tailsts.oidc.source import refuse_url
+from tailsts.oidc.token import decode
 from tailsts.outbound import is_url
 
 DENIED, UNAVAILABLE = 1, 3
+# What the token itself may explain: not believed, or not allowed.
+NOT_ALLOWED = (401, 403)
 MAX_TOKEN_BYTES = 64 * 1024
 
 Output = Literal["text", "env", "json"]
@@ -59,6 +63,18 @@ Output = Literal["text", "env", "json"]
     help="The Tailscale scopes that are wanted: repeated, or separated by commas.",
 )
 @click.option(
+    "--tag",
+    "--tags",
+    "tags",
+    envvar="TAGS",
+    show_envvar=True,
+    multiple=True,
+    help="The tags that are wanted, for scopes that carry some: repeated, or separated by commas.",
+)
+@click.option(
+    "--policy", envvar="TAILSTS_POLICY", show_envvar=True, help="The one policy to ask. [default: whichever allows it]"
+)
+@click.option(
     "--output",
     envvar="TAILSTS_OUTPUT",
     show_envvar=True,
@@ -82,6 +98,8 @@ def command(
     token: str | None,
     token_file: str | None,
     scopes: tuple[str, ...],
+    tags: tuple[str, ...],
+    policy: str | None,
     output: Output,
     timeout: float,
 ) -> None:
@@ -89,7 +107,7 @@ def command(
 
     Exits with 0 and the token, 1 if the server said no, 2 if called wrongly, 3 if the server is unavailable.
     """
-    wanted = [scope for text in scopes for scope in re.split(r"[,\s]+", text) if scope]
+    wanted, wanted_tags = _split(scopes), _split(tags)
     faults = [*_server_faults(server), *([] if wanted else ["no scope is asked for: --scope or SCOPES"])]
     if math.isnan(timeout):
         faults.append("--timeout is not a number of seconds")
@@ -99,12 +117,43 @@ def command(
     if faults:
         give_up(faults, USAGE)
     try:
-        access_token = Client(server, timeout=timeout, say=_say).exchange(secret, wanted)
+        access_token = Client(server, timeout=timeout, say=_say).exchange(secret, wanted, wanted_tags, policy)
     except DeniedError as error:
-        give_up([f"{error.status} {error}"], DENIED)
+        say_fault(f"{error.status} {error}")
+        if error.status in NOT_ALLOWED:
+            _say_why(error, secret, _asked(wanted, wanted_tags, policy))
+        raise click.exceptions.Exit(DENIED) from None
     except ServerUnavailableError as error:
         give_up([str(error)], UNAVAILABLE)
     click.echo(_shown(access_token.reveal(), output))
+
+
+def _split(texts: tuple[str, ...]) -> list[str]:
+    return [part for text in texts for part in re.split(r"[,\s]+", text) if part]
+
+
+def _asked(scopes: list[str], tags: list[str], policy: str | None) -> str:
+    words = [*(("--scope", scope) for scope in scopes), *(("--tag", tag) for tag in tags)]
+    words += [] if policy is None else [("--policy", policy)]
+    return " ".join(f"{option} {shlex.quote(value)}" for option, value in words)
+
+
+def _say_why(error: DeniedError, token: Secret, asked: str) -> None:
+    """Show what the token says, and how to find out what speaks against it. Never the token or its signature."""
+    claims = _claims(token)
+    if claims is not None:
+        _say(f"the token's claims: {claims}")
+    if error.decision is not None:
+        _say(f"why, on the server: tailsts explain --decision {error.decision} --audit-log FILE")
+    _say(f"why, with the policies at hand: tailsts explain --token FILE {asked} --policies-dir DIR")
+
+
+def _claims(token: Secret) -> str | None:
+    decoded = decode(token.reveal())
+    if isinstance(decoded, Rejected):
+        _say(f"the token cannot be read: {decoded.detail}")
+        return None
+    return json.dumps(decoded.unverified_claims)
 
 
 def _token(value: str | None, file: str | None, faults: list[str]) -> Secret:
@@ -151,6 +200,9 @@ def _read(file: str) -> bytes:
 
 
 def _server_faults(server: str) -> list[str]:
+    if "//" not in server:
+        # Nor is this quoted.
+        return ["--server: http:// or https:// is missing before the host"]
     if reason := refuse_url(server, allow_http=True):
         # Not quoted: there may be a password in it.
         return [f"--server: {reason}"]
