@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tailsts.oidc.verify import VerifiedToken
-from tailsts.policy.decide import Grant, decide
+from tailsts.policy.decide import Grant, Wanted, decide
 from tailsts.policy.model import Generation
 from tailsts.policy.store import Options, load
 
@@ -55,23 +55,23 @@ def seconds_to_load(folder: Path) -> float:
 def microseconds_to_decide(generation: Generation, policies: int) -> float:
     """Return how long one decision takes, for the last policy written."""
     policy = next(policy for policy in generation.policies if policy.name == f"policy-{policies - 1}")
+    subject = f"workload-{policies - 1}"
     token = VerifiedToken(
-        issuer=policy.issuer,
-        subject=policy.subject or "",
-        audiences=tuple(policy.audiences),
+        issuer=policy.issuer.name,
+        subject=subject,
+        audiences=("https://sts.example.com",),
         algorithm="RS256",
         expires_at=NOW + 300,
         issued_at=NOW,
-        claims={},
+        claims={"iss": policy.issuer.name, "sub": subject},
     )
-    scopes = ("devices:core:read",)
+    wanted = Wanted(("devices:core:read",))
     verdict = None
     started = time.perf_counter()
     for _ in range(DECISIONS):
-        trust = generation.trusts[token.issuer][0]
-        verdict = decide(token, scopes, trust.candidates(token.subject), NOW)
+        verdict = decide(generation.trusts_of(token.issuer), token, wanted, NOW)
     elapsed = time.perf_counter() - started
-    assert verdict == Grant(policy.name, scopes)  # noqa: S101 - or something else was measured
+    assert verdict == Grant(policy.name, wanted.scopes)  # noqa: S101 - or something else was measured
     return elapsed / DECISIONS * 1e6
 
 
