@@ -8,9 +8,10 @@ from fakes.pages import ROOT, code, read, rows, section
 from tailsts.audit import Event
 from tailsts.errors import ExchangeFault
 from tailsts.oidc.rejected import Reason
-from tailsts.policy.decide import Check, Refusal
+from tailsts.policy.condition import Check
+from tailsts.policy.decide import Refusal
 from tailsts.server.readiness import Readiness, TrustState
-from tailsts.server.wire import MAX_BODY_LENGTH, MAX_SCOPES
+from tailsts.server.wire import MAX_BODY_LENGTH, MAX_SCOPES, MAX_TAGS
 
 PAGE = read("docs/http.md")
 OPERATIONS = read("docs/operations.md")
@@ -32,7 +33,7 @@ def subclasses(kind: type[ExchangeFault]) -> list[type[ExchangeFault]]:
 def test_reasons() -> None:
     """Each reason that the code can give is in the table, under its outcome, and no other."""
     assert reasons("rejected") == {reason.value for reason in Reason}
-    assert reasons("refused") == {Refusal(check, None).reason for check in Check}
+    assert reasons("refused") == {Refusal(check).reason for check in Check}
     malformed = set(re.findall(r'Malformed\(\s*\d+,\s*"(\w+)"', SOURCE))
     assert reasons("malformed") == malformed
     faults = {kind.reason for kind in subclasses(ExchangeFault)} | {"internal"}
@@ -42,7 +43,8 @@ def test_reasons() -> None:
 def test_messages() -> None:
     """Each message in the table of statuses is in the code."""
     text = re.sub(r"\{MAX_BODY_LENGTH\}|\{MAX_TOKEN_LENGTH\}", str(MAX_BODY_LENGTH), SOURCE)
-    text = text.replace("{MAX_SCOPES}", str(MAX_SCOPES)).replace("{BODY_SECONDS:.0f}", "8")
+    text = text.replace("{MAX_SCOPES}", str(MAX_SCOPES)).replace("{MAX_TAGS}", str(MAX_TAGS))
+    text = text.replace("{BODY_SECONDS:.0f}", "8")
     for row in rows(section(PAGE, "POST /")):
         for message in code(row[2]):
             assert message.removesuffix(" ...").removeprefix("denied: ") in text, message

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from fakes.pages import ROOT, blocks, code, read, rows, section
-from fakes.tls import Authority
 from tailsts.oidc.token import ALGORITHMS
 from tailsts.policy.finding import Page, Severity
 from tailsts.policy.model import DEFAULT_MAX_LIFETIME
@@ -15,6 +14,7 @@ from tailsts.policy.store import Options, load
 
 PAGE = read("docs/policies.md")
 KEYS = rows(section(PAGE, "Keys"))
+OTHERS = ("trial", "trusted")
 
 
 def test_keys() -> None:
@@ -55,9 +55,12 @@ def test_algorithms() -> None:
 
 
 def findings_in_the_source() -> dict[str, str]:
-    """Return the severity of each code that the policy package can find."""
+    """Return the severity of each code that the policy package can find in policies."""
     found: dict[str, str] = {}
-    for path in (ROOT / "src/tailsts/policy").glob("*.py"):
+    # These two read the tests of policies, and a part of the configuration.
+    for path in {*(ROOT / "src/tailsts/policy").rglob("*.py")} - {
+        ROOT / f"src/tailsts/policy/{name}.py" for name in OTHERS
+    }:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 found.update(finding_of(node))
@@ -65,15 +68,18 @@ def findings_in_the_source() -> dict[str, str]:
 
 
 def finding_of(call: ast.Call) -> dict[str, str]:
-    """Return code and severity if the call makes a finding with a literal code."""
-    texts = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
-    severities = [ast.unparse(argument).rpartition(".")[2].lower() for argument in call.args[:1]]
+    """Return codes and severity if the call makes a finding with a literal code, or one of several."""
     match call.func:
-        case ast.Attribute(attr="fault") if texts:
-            return {str(texts[0]): "fault"}
-        case ast.Attribute(attr="note") | ast.Name(id="Finding") if texts:
-            return {str(texts[0]): severities[0]}
+        case ast.Attribute(attr="fault") if call.args:
+            return dict.fromkeys(literals(call.args[0]), "fault")
+        case ast.Attribute(attr="note") | ast.Name(id="Finding") if len(call.args) > 1:
+            return dict.fromkeys(literals(call.args[1]), ast.unparse(call.args[0]).rpartition(".")[2].lower())
     return {}
+
+
+def literals(argument: ast.expr) -> list[str]:
+    """Return the texts in an argument."""
+    return [node.value for node in ast.walk(argument) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 def test_findings() -> None:
@@ -84,16 +90,15 @@ def test_findings() -> None:
 
 
 def test_the_policy_loads(folder: Path) -> None:
-    """The policy at the top of the page loads, also when strict."""
+    """The policy at the top of the page loads, also when strict, with nothing worse than advice."""
     (folder / "p.toml").write_text(blocks(PAGE, "toml")[0])
-    assert load(folder, Options(strict=True)).findings == []
+    assert {finding.severity for finding in load(folder, Options(strict=True)).findings} <= {Severity.ADVICE}
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*/policy.toml")), ids=lambda path: path.parent.name)
 def test_examples(path: Path, folder: Path) -> None:
     """The policies that are there to be copied load, also when strict, with nothing worse than advice."""
     (folder / "p.toml").write_text(path.read_text())
-    (folder / "cluster-a.pem").write_bytes(Authority().pem)
     loaded = load(folder, Options(strict=True))
     assert loaded.generation is not None
     assert {finding.severity for finding in loaded.findings} <= {Severity.ADVICE}

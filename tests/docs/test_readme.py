@@ -59,8 +59,10 @@ def refuse_unknown_options(words: list[str]) -> None:
     """Fail unless the words are a command of ours with options that it has."""
     context = click.Context(main)
     command = main.get_command(context, words[0])
+    if isinstance(command, click.Group) and len(words) > 1 and not words[1].startswith("-"):
+        command = command.commands.get(words[1])
     assert command is not None, words
-    known = {name for parameter in command.params for name in parameter.opts}
+    known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)} | {"--help"}
     assert {word for word in words if word.startswith("--")} <= known, words
 
 
