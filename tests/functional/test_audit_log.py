@@ -47,6 +47,7 @@ def test_what_an_event_says(tmp_path: Path) -> None:
         "issuer": site.issuer.url,
         "subject": "repo:acme/infra:ref:refs/heads/main",
         "policy": "infra",
+        "tailnet": "default",
         "requested_scopes": ["dns:read", "policy_file"],
         "granted_scopes": ["dns:read", "policy_file"],
     }

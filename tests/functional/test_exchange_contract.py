@@ -115,7 +115,7 @@ BAD_BODIES = {
     "deep": ("bad_json", b'{"scopes": %s%s}' % (b"[" * 5000, b"]" * 5000)),
     "SCOPES": ("bad_shape", b'{"SCOPES": ["dns:read"]}'),
     "SCOPES beside scopes": ("bad_shape", b'{"scopes": ["dns:read"], "SCOPES": ["all"]}'),
-    "another member": ("bad_shape", b'{"scopes": ["dns:read"], "tags": []}'),
+    "another member": ("bad_shape", b'{"scopes": ["dns:read"], "tag": []}'),
     "list": ("bad_shape", b'["dns:read"]'),
     "null": ("bad_shape", b"null"),
     "scopes as text": ("bad_shape", b'{"scopes": "dns:read"}'),

@@ -126,19 +126,21 @@ def test_metrics(tmp_path: Path) -> None:
     assert counted == OUTCOMES
     stages = families["tailsts_stage_seconds"].samples
     counts = {sample.labels["stage"]: sample.value for sample in stages if sample.name.endswith("_count")}
-    assert counts == {"keys": 0, "verify": 5, "decide": 5, "mint": 3}
+    assert counts == {"keys": 0, "verify": 5, "decide": 5, "opa": 0, "mint": 3}
     assert sorted(families) == [
         "tailsts_audit_lines_lost",
         "tailsts_audit_writable",
         "tailsts_decisions",
         "tailsts_info",
         "tailsts_key_age_seconds",
+        "tailsts_key_family_issuers",
         "tailsts_key_fetches",
         "tailsts_keys",
         "tailsts_policies",
         "tailsts_policy_reloads",
         "tailsts_stage_seconds",
         "tailsts_tailscale_requests",
+        "tailsts_would_refuse",
     ]
 
 
