@@ -26,9 +26,9 @@ class Watched:
         self.stop = asyncio.Event()
         self._event = asyncio.Event()
 
-    async def collect(self, folder: Path, since: watch.View | None) -> None:
+    async def collect(self, folder: Path, since: watch.View | None, safety: float) -> None:
         """Count what is told until the end."""
-        async for _ in changes(folder, self.stop, self.said.append, since=since):
+        async for _ in changes(folder, self.stop, self.said.append, since=since, safety=safety):
             self.told += 1
             self._event.set()
 
@@ -44,10 +44,12 @@ class Watched:
 
 
 @asynccontextmanager
-async def watching(folder: Path, since: watch.View | None = None) -> AsyncIterator[Watched]:
+async def watching(
+    folder: Path, since: watch.View | None = None, *, safety: float = watch.SAFETY_SECONDS
+) -> AsyncIterator[Watched]:
     """Watch a folder, from a moment on at which it listens."""
     watched = Watched()
-    task = asyncio.create_task(watched.collect(folder, since))
+    task = asyncio.create_task(watched.collect(folder, since, safety))
     await asyncio.sleep(0.3)
     try:
         yield watched

@@ -1,6 +1,7 @@
 """The service with its policies in a git repository: each commit is a generation, and outages do no harm."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -180,3 +181,18 @@ def test_no_start_without_policies(site: Site, change: dict[str, str], said: str
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert TOKEN not in done.stderr
+
+
+def test_a_remote_that_hangs_holds_up_no_stop(site: Site) -> None:
+    """Whoever stops the service does not wait for a remote that it was just asking; nothing of the log is lost."""
+    site.commit(infra=policy(site.issuer.url))
+    with site.serving() as service:
+        before = len(site.remote.requests)
+        site.remote.fault = site.remote.hang
+        eventually(lambda: len(site.remote.requests) > before)
+        answer = service.exchange(site.issuer.token())
+        service.process.send_signal(signal.SIGTERM)
+        # A fetch may take thirty seconds.
+        assert service.process.wait(15) == 0
+        assert service.log_lines("stopped")
+        assert service.event_of(answer)["outcome"] == "granted"

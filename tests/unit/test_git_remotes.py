@@ -52,6 +52,15 @@ def fault(remote: Remote) -> str:
     return str(caught.value)
 
 
+def bounded_fault(server: GitServer, limits: Limits) -> str:
+    """Return why nothing is fetched within these limits."""
+    with pytest.raises(RepositoryError) as caught:
+        gitremote.fetch(
+            server.url("git"), "main", None, credential=None, extra_roots=(), monotonic=time.monotonic, limits=limits
+        )
+    return str(caught.value)
+
+
 def answering(status: int, body: bytes = b"", **headers: str) -> Fault:
     """Return the fault to answer everything with this."""
 
@@ -191,20 +200,21 @@ def test_a_body_that_is_cut_off(server: GitServer, remote: Remote) -> None:
     assert fault(remote).startswith("the remote cannot be reached: ")
 
 
-def test_a_remote_that_is_too_large(server: GitServer, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remote_that_is_too_large(server: GitServer) -> None:
     """Of an answer that is larger than any repository of policies no more is read."""
-    monkeypatch.setattr(gitremote, "LIMITS", Limits(connect=5, total=30, body=200))
     server.fault = posts(bytes(201))
-    assert fault(remote) == "the remote cannot be reached: the answer is larger than 200 bytes"
+    assert bounded_fault(server, Limits(connect=5, total=30, body=200)) == (
+        "the remote cannot be reached: the answer is larger than 200 bytes"
+    )
 
 
-def test_a_remote_that_hangs(server: GitServer, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remote_that_hangs(server: GitServer) -> None:
     """A remote that does not answer is not waited for longer than a fetch may take, all its requests together."""
-    monkeypatch.setattr(gitremote, "FETCH_SECONDS", 0.5)
+    short = Limits(connect=5, total=0.5, body=1000)
     server.fault = lambda came, right: right if came.method == "GET" else server.hang(came, right)
-    assert fault(remote) == "the remote does not answer in time"
+    assert bounded_fault(server, short) == "the remote does not answer in time"
     server.fault = server.hang
-    assert fault(remote) == "the remote does not answer in time"
+    assert bounded_fault(server, short) == "the remote does not answer in time"
 
 
 def test_the_last_good_commit(git: GitFolder, server: GitServer, remote: Remote) -> None:

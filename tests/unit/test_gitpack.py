@@ -169,15 +169,16 @@ def test_one_object_that_is_too_large(large: bytes) -> None:
         object_at(pack(first, by_place(len(first), change)), 12 + len(first), nothing)
 
 
-def test_a_chain_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chain_without_end() -> None:
     """A chain of deltas that is longer than any of git's is not followed to its end."""
-    monkeypatch.setattr(gitpack, "MAX_CHAIN", 5)
     change = by_place(len(by_place(12, delta(3, 3, copy(0, 3)))), delta(3, 3, copy(0, 3)))
     first = whole(BLOB, b"123")
     entries = [first, by_place(len(first), delta(3, 3, copy(0, 3))), *[change] * 9]
-    assert object_at(pack(*entries), 12 + sum(map(len, entries[:4])), nothing) == GitObject(BLOB, b"123")
+    assert object_at(pack(*entries), 12 + sum(map(len, entries[:4])), nothing, longest_chain=5) == GitObject(
+        BLOB, b"123"
+    )
     with pytest.raises(GitError):
-        object_at(pack(*entries), 12 + sum(map(len, entries[:-1])), nothing)
+        object_at(pack(*entries), 12 + sum(map(len, entries[:-1])), nothing, longest_chain=5)
 
 
 def test_loose_objects() -> None:

@@ -13,7 +13,7 @@ from tailsts.oidc.keys import KeySet, normalise
 from tailsts.oidc.source import Discovery, JwksUrl, KeySource
 from tailsts.server import logs
 from tailsts.server.keylog import KeyLog
-from tailsts.server.metrics import Metrics
+from tailsts.server.shown.metrics import Metrics
 
 ISSUER = "https://issuer.example.com"
 OTHER = "https://other.example.com"

@@ -17,8 +17,8 @@ from tailsts.policy.finding import Finding, Severity
 from tailsts.policy.model import Generation, assemble
 from tailsts.policy.places.repository import Remote, Repository
 from tailsts.policy.store import Options
-from tailsts.server.metrics import Metrics
 from tailsts.server.reloading import MAX_SAID, NO_POLICY, NOBODY, Reloading, worth_saying
+from tailsts.server.shown.metrics import Metrics
 from tailsts.server.sources import Commits, Folder, Source
 
 ISSUER = "https://issuer.example.com"

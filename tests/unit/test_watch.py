@@ -170,11 +170,10 @@ async def test_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
             assert await watched.tells()
 
 
-async def test_without_notifications(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_notifications(folder: Path) -> None:
     """Where the system gives no notifications, changes are told all the same, and it is said once."""
-    monkeypatch.setattr(watch, "SAFETY_SECONDS", 1.0)
     with no_notifications():
-        async with watching(folder) as watched:
+        async with watching(folder, safety=1.0) as watched:
             for change in (in_place, replace):
                 change(folder)
                 assert await watched.tells()
@@ -186,11 +185,10 @@ async def test_without_notifications(folder: Path, monkeypatch: pytest.MonkeyPat
     assert watched.said == []
 
 
-async def test_notifications_that_come_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_notifications_that_come_back(folder: Path) -> None:
     """Notifications that were refused are asked for again, and it is said when they are there."""
-    monkeypatch.setattr(watch, "SAFETY_SECONDS", 0.5)
     with no_notifications():
-        task = watching(folder)
+        task = watching(folder, safety=0.5)
         watched = await task.__aenter__()
     await asyncio.sleep(2.0)
     assert watched.said[1:] == ["changes are noticed at once again"]
@@ -199,11 +197,10 @@ async def test_notifications_that_come_back(folder: Path, monkeypatch: pytest.Mo
     await task.__aexit__(None, None, None)
 
 
-async def test_what_vanished_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_vanished_in_between(tmp_path: Path) -> None:
     """A directory that vanishes between a look and the listening is no trouble to speak of."""
     said: list[str] = []
-    monkeypatch.setattr(watch, "SAFETY_SECONDS", 0.2)
-    listener = watch._Listener(tmp_path, said.append)
+    listener = watch._Listener(tmp_path, said.append, 0.2)
     await listener.listen_to([(str(tmp_path / "gone"), "")])
     assert not await listener.heard(asyncio.Event())
     assert said == []
@@ -211,13 +208,12 @@ async def test_what_vanished_in_between(tmp_path: Path, monkeypatch: pytest.Monk
     await listener.cease()
 
 
-async def test_a_lost_event(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lost_event(folder: Path) -> None:
     """What no notification told is found by the look that makes sure: here, behind a link that leads out."""
     outside = folder.parent / "outside.toml"
     outside.write_text("1")
     (folder / "link.toml").symlink_to(outside)
-    monkeypatch.setattr(watch, "SAFETY_SECONDS", 0.5)
-    async with watching(folder) as watched:
+    async with watching(folder, safety=0.5) as watched:
         outside.write_text("22")
         assert await watched.tells()
 
@@ -248,13 +244,12 @@ def test_what_it_looks_like(folder: Path, tmp_path: Path) -> None:
     assert look(folder / "p.toml").directories == look(folder / "missing").directories
 
 
-def test_a_folder_without_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_end(folder: Path) -> None:
     """Of a folder that is far too large to be one of policies no more than a part is looked at."""
     for n in range(20):
         (folder / f"{n}").mkdir()
-    monkeypatch.setattr(watch, "MAX_DIRECTORIES", len(folder.parents) + 3)
-    assert len(look(folder).directories) == len(folder.parents) + 3
-    monkeypatch.setattr(watch, "MAX_ENTRIES", 1)
-    before = look(folder).digest
+    most = len(folder.parents) + 3
+    assert len(look(folder, watch.Bounds(directories=most)).directories) == most
+    before = look(folder, watch.Bounds(1, most)).digest
     (folder / "z").mkdir()
-    assert look(folder).digest == before
+    assert look(folder, watch.Bounds(1, most)).digest == before

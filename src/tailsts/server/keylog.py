@@ -5,7 +5,7 @@ import structlog
 from tailsts.oidc.jwks import FetchReport
 from tailsts.oidc.keys import DroppedKey
 from tailsts.oidc.source import KeySource, describe
-from tailsts.server.metrics import Metrics
+from tailsts.server.shown.metrics import Metrics
 
 
 class KeyLog:

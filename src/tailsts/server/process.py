@@ -5,8 +5,11 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
 
 if sys.platform != "win32":
     import resource
@@ -31,17 +34,42 @@ def many_objects() -> Iterator[None]:
     """Keep exchanges going while another thread makes many objects that will stay.
 
     The garbage collector rests, and does not look at them afterwards: each time that it did, every exchange would wait
-    for tens of milliseconds. And an exchange that wants to go on waits for the other thread a tenth as long as usual.
+    for tens of milliseconds. What is garbage before goes first: what is not looked at afterwards would stay for ever.
     """
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(interval / 10)
+    gc.collect(1)
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def behind_exchanges() -> Iterator[None]:
+    """Let exchanges go first while this thread works for long.
+
+    An exchange waits for Python a tenth as long as usual, and its threads interrupt this one: with
+    `let_threads_finish` alone, each of its steps would wait until this thread's slice of time is over.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(interval / 10)
+    _let_others_interrupt(allowed=True)
+    try:
+        yield
+    finally:
+        _let_others_interrupt(allowed=False)
         sys.setswitchinterval(interval)
+
+
+def _let_others_interrupt(*, allowed: bool) -> None:
+    # Where threads were not asked to finish, or may not be, they interrupt each other anyway.
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_BATCH:
+        policy = os.SCHED_OTHER if allowed else os.SCHED_BATCH
+        for thread in {int(task.name) for task in Path("/proc/self/task").iterdir()} - {threading.get_native_id()}:
+            # One that has ended meanwhile needs nothing.
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(thread, policy, os.sched_param(0))
 
 
 def files_allowed() -> int:
@@ -53,10 +81,28 @@ def files_allowed() -> int:
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
+def memory_allowed() -> int:
+    """Return how many bytes of memory there are for the process: the machine's, or those of its container."""
+    if sys.platform != "linux":
+        return sys.maxsize
+    allowed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Of version 2, and of 1. Within a container, its own limit is at the root.
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            allowed = min(allowed, int(Path("/sys/fs/cgroup", name).read_text()))
+    return allowed
+
+
 def survive_early_signals() -> None:
     """Let a SIGHUP that comes before the service can follow it do nothing; by default it would end the process."""
     if sys.platform != "win32":
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def end_at_once() -> NoReturn:
+    """End the process, whatever its threads are about: Python would wait for each of them, a slow remote's as well."""
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def let_threads_finish() -> None:

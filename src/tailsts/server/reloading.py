@@ -12,7 +12,8 @@ from tailsts.policy.model import Generation, assemble
 from tailsts.policy.places import watch
 from tailsts.policy.places.sheaf import STAND_IN
 from tailsts.policy.store import Loaded
-from tailsts.server.metrics import Metrics
+from tailsts.server import process
+from tailsts.server.shown.metrics import Metrics
 from tailsts.server.sources import Commits, Folder, Source
 
 # A folder that vanishes is mostly being replaced; one that stays away was taken away, and with it all trust.
@@ -46,6 +47,8 @@ class Reloading:
         metrics: Metrics,
     ) -> None:
         self.faults: tuple[str, ...] = ()
+        # Set and seen by two threads: whether policies are being read at this moment.
+        self.is_reading = False
         self._source = source
         self._in_force = in_force
         self._put_in_force = put_in_force
@@ -63,13 +66,16 @@ class Reloading:
             self.faults = tuple(faults)
             self._metrics.reloads["failed"] += 1
 
-    async def reload(self) -> None:
-        """Read the policies anew. All valid: in force from the next request on. Any fault: nothing changes."""
+    async def reload(self, *, asked: bool = True) -> None:
+        """Read the policies anew. All valid: in force from the next request on. Any fault: nothing changes.
+
+        Where nobody `asked` for it, one that finds nothing new is not counted: a repository is looked at all the time.
+        """
         # Two that read at the same time could end in the other order, and leave the older policies in force.
         async with self._one_at_a_time:
-            await self._reload()
+            await self._reload(asked=asked)
 
-    async def _reload(self) -> None:
+    async def _reload(self, *, asked: bool) -> None:
         try:
             loaded, said = await asyncio.to_thread(self._read)
         except RepositoryError as error:
@@ -79,12 +85,22 @@ class Reloading:
             self._log.exception("reading the policies failed unexpectedly")
             self._keep(["reading the policies failed unexpectedly"])
         else:
-            self._take(loaded, said)
+            self._take(loaded, said, asked=asked)
+            await asyncio.to_thread(self._clear)
 
     def _read(self) -> tuple[Loaded, Said]:
         """Read the policies, and put into words what is to be said of them: of ten thousand, that takes its time."""
-        loaded = self._source.again()
-        return loaded, worth_saying(loaded.findings)
+        self.is_reading = True
+        try:
+            with process.behind_exchanges():
+                loaded = self._source.again()
+                return loaded, worth_saying(loaded.findings)
+        finally:
+            self.is_reading = False
+
+    def _clear(self) -> None:
+        with process.behind_exchanges():
+            self._source.forget()
 
     async def follow(self, stop: asyncio.Event, *, seconds: float) -> None:
         """Reload when the folder changes, or every so many `seconds` from a repository, until `stop`."""
@@ -93,12 +109,12 @@ class Reloading:
                 await self._follow_folder(self._source, stop)
             case Commits():
                 while not await _passes(stop, seconds):
-                    await self.reload()
+                    await self.reload(asked=False)
 
     async def _follow_folder(self, folder: Folder, stop: asyncio.Event) -> None:
         farewell: asyncio.Task[None] | None = None
         async for _ in watch.changes(folder.path, stop, self._report, since=folder.seen):
-            await self.reload()
+            await self.reload(asked=False)
             if not folder.is_there() and (farewell is None or farewell.done()):
                 farewell = asyncio.create_task(self._give_up_on(folder, stop))
         if farewell is not None:
@@ -125,14 +141,15 @@ class Reloading:
                 "more is to be said of the policies: tailsts check says all of it", more=len(said) - MAX_SAID
             )
 
-    def _take(self, loaded: Loaded, said: Said) -> None:
+    def _take(self, loaded: Loaded, said: Said, *, asked: bool) -> None:
         self.say(said)
         generation = loaded.generation
         if generation is None:
             self._keep([text for severity, text in said if severity is Severity.FAULT])
             return
         self.faults = () if generation.policies else (NO_POLICY,)
-        self._metrics.reloads["ok"] += 1
+        if asked or generation.digest != self._in_force().digest:
+            self._metrics.reloads["ok"] += 1
         # A commit that was read before is that very generation.
         if generation is not self._in_force():
             self._put_in_force(generation)

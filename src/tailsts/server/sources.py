@@ -44,6 +44,10 @@ class Folder:
         with process.many_objects():
             return compile_sheaf(sheaf, self._options, self._memory, may_be_empty=True)
 
+    def forget(self) -> None:
+        """Let go of the policies that are not in force any more."""
+        self._memory.forget()
+
     def is_there(self) -> bool:
         """Return whether the folder exists."""
         return self.path.is_dir()
@@ -98,6 +102,10 @@ class Commits:
         loaded = self._compiled(self._repository.fetch(lambda found: self._compiled(found).generation is not None))
         self._has_had_policies |= loaded.generation is not None
         return loaded
+
+    def forget(self) -> None:
+        """Let go of the policies that are not in force any more."""
+        self._memory.forget()
 
     def _compiled(self, snapshot: "Snapshot") -> Loaded:
         if self._read is None or self._read[0] != snapshot.commit:

@@ -231,8 +231,10 @@ class _Unpacking:
             raise GitError(f"its files are larger than {MAX_KEPT_BYTES} bytes in all")
 
 
-def object_at(pack: _Pack, offset: int, find: Find) -> GitObject:
+def object_at(pack: _Pack, offset: int, find: Find, *, longest_chain: int = MAX_CHAIN) -> GitObject:
     """Return the object at a place in a pack that is at hand. `find` is for deltas that name their base.
+
+    No more than `longest_chain` deltas are followed.
 
     Raises:
         TooLargeError: it is too large, or what it is made from.
@@ -244,7 +246,7 @@ def object_at(pack: _Pack, offset: int, find: Find) -> GitObject:
     while found is None:
         entry = _entry(pack, offset)
         content, _ = _inflate(pack, entry)
-        if content is None or len(deltas) > MAX_CHAIN:
+        if content is None or len(deltas) > longest_chain:
             raise TooLargeError
         if entry.base is None:
             found = GitObject(entry.kind, content)

@@ -85,15 +85,17 @@ def fetch(
     credential: Secret | None,
     extra_roots: tuple[bytes, ...],
     monotonic: Callable[[], float],
+    limits: Limits = LIMITS,
 ) -> Fetched:
     """Ask the remote what is current at `ref`, and fetch that alone, without its history, unless it is `known`.
 
-    `credential` is `user:token`. Blocks; not to be called where an event loop runs.
+    `credential` is `user:token`; the total of `limits` is for all requests together. Blocks; not to be called where an
+    event loop runs.
 
     Raises:
         RepositoryError: it cannot be had. Never quotes the credential, and what the remote says only if it is short.
     """
-    client = _Client(url, credential, extra_roots, monotonic)
+    client = _Client(url, credential, extra_roots, monotonic, limits)
     try:
         return client.newest(ref, known)
     except RepositoryError:
@@ -140,12 +142,14 @@ class _Client(AbstractHttpGitClient):
         credential: Secret | None,
         extra_roots: tuple[bytes, ...],
         monotonic: Callable[[], float],
+        limits: Limits,
     ) -> None:
         super().__init__(url, thin_packs=False)
         self._credential = credential
         self._extra_roots = extra_roots
         self._monotonic = monotonic
-        self._deadline = monotonic() + FETCH_SECONDS
+        self._limits = limits
+        self._deadline = monotonic() + limits.total
         self._allowed = (f"{self._base_url}info/refs?service={_SERVICE}", f"{self._base_url}{_SERVICE}")
 
     def newest(self, ref: str, known: bytes | None) -> Fetched:
@@ -208,14 +212,15 @@ class _Client(AbstractHttpGitClient):
 
     async def _send(self, url: str, headers: Mapping[str, str], body: bytes | None) -> Response:
         left = self._deadline - self._monotonic()
-        outbound = Outbound(LIMITS, extra_roots=self._extra_roots, headers=headers)
+        outbound = Outbound(self._limits, extra_roots=self._extra_roots, headers=headers)
         try:
             async with asyncio.timeout(left):
                 return await (outbound.get(url) if body is None else outbound.post(url, body))
         except TimeoutError:
             raise RepositoryError("the remote does not answer in time") from None
         except OutboundError as error:
-            raise RepositoryError(f"the remote cannot be reached: {error}") from None
+            said = "does not answer in time" if error.kind == "timeout" else f"cannot be reached: {error}"
+            raise RepositoryError(f"the remote {said}") from None
 
 
 def _refuse(status: int) -> None:

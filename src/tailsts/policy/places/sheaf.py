@@ -7,6 +7,7 @@ back into it).
 
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -149,5 +150,10 @@ def _refuse_size(raw: bytes) -> str:
 
 def _may_be_changed_by_everybody(folder: Path) -> bool:
     mode = folder.stat().st_mode
-    # With the sticky bit, as Kubernetes makes its volumes, nobody may replace what is another's.
-    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+    # With the sticky bit nobody may replace what is another's. Kubernetes makes some of its volumes so, and others
+    # without it, but read-only for everybody who has them mounted.
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX and not _is_read_only(folder)
+
+
+def _is_read_only(folder: Path) -> bool:
+    return sys.platform != "win32" and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)

@@ -38,7 +38,17 @@ class View(msgspec.Struct, frozen=True):
     directories: tuple[tuple[str, str], ...]
 
 
-def look(folder: Path) -> View:
+class Bounds(msgspec.Struct, frozen=True):
+    """Of how much of a folder a look is taken."""
+
+    entries: int = MAX_ENTRIES
+    directories: int = MAX_DIRECTORIES
+
+
+USUAL_BOUNDS = Bounds()
+
+
+def look(folder: Path, bounds: Bounds = USUAL_BOUNDS) -> View:
     """Return what `folder` looks like now. What cannot be read looks like what is not there."""
     folder = folder.absolute()
     digest = hashlib.sha256()
@@ -47,8 +57,8 @@ def look(folder: Path) -> View:
     for path in (*directories, os.fspath(folder)):
         digest.update(_identity(path)[0].encode("utf-8", "surrogateescape"))
     todo = [os.fspath(folder)] if folder.is_dir() else []
-    left = MAX_ENTRIES
-    while todo and len(directories) < MAX_DIRECTORIES:
+    left = bounds.entries
+    while todo and len(directories) < bounds.directories:
         directories.append(todo.pop())
         names = _entries(directories[-1])[:left]
         left -= len(names)
@@ -84,16 +94,22 @@ def _identity(path: str) -> tuple[str, bool]:
 
 
 async def changes(
-    folder: Path, stop: asyncio.Event, report: Report, *, since: View | None = None
+    folder: Path,
+    stop: asyncio.Event,
+    report: Report,
+    *,
+    since: View | None = None,
+    safety: float = SAFETY_SECONDS,
 ) -> AsyncGenerator[None, None]:
     """Yield whenever `folder` may have changed and is quiet again, until `stop` is set.
 
     `since` is what it looked like before the caller read it, so that a change in between is told as well.
-    `report` hears of trouble, in a text for the log. Nothing is raised.
+    `report` hears of trouble, in a text for the log. Every `safety` seconds the folder is looked at though nothing was
+    heard of it. Nothing is raised.
     """
     seen = await asyncio.to_thread(look, folder) if since is None else since
     directories = seen.directories
-    listener = _Listener(folder, report)
+    listener = _Listener(folder, report, safety)
     try:
         while not stop.is_set():
             await listener.listen_to(directories)
@@ -126,12 +142,13 @@ async def _settled(folder: Path, view: View) -> View:
 class _Listener:
     """Listens to notifications of the operating system, as long as it gives any."""
 
-    def __init__(self, folder: Path, report: Report) -> None:
+    def __init__(self, folder: Path, report: Report, safety: float) -> None:
         folder = folder.absolute()
         self._ways = frozenset(os.fspath(path) for path in (folder, *folder.parents))
         self._paths = self._ways
         self._inside = os.path.join(folder, "")  # noqa: PTH118 - with its last slash
         self._report = report
+        self._safety = safety
         self._directories: Sequence[tuple[str, str]] = ()
         self._is_stale = False
         self._halt = asyncio.Event()
@@ -172,7 +189,7 @@ class _Listener:
 
     async def heard(self, stop: asyncio.Event) -> bool:
         """Return whether something was heard of the folder, and it is quiet again; or nothing, for long enough."""
-        seconds = DEAF_SECONDS if self._is_deaf() else SAFETY_SECONDS
+        seconds = DEAF_SECONDS if self._is_deaf() else self._safety
         waiters = [asyncio.create_task(event.wait()) for event in (stop, self._event)]
         try:
             await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -200,7 +217,7 @@ class _Listener:
             ):
                 self._event.set()
         except Exception as error:  # noqa: BLE001 - the library has errors of its own for what the system refuses
-            self._again_at = asyncio.get_running_loop().time() + SAFETY_SECONDS
+            self._again_at = asyncio.get_running_loop().time() + self._safety
             self._say(str(error))
 
     def _concerns(self, _: Change, path: str) -> bool:
