@@ -12,6 +12,8 @@ TailstsError
       │    ├── KeysUnavailableError
       │    ├── OpaUnavailableError
       │    ├── TailscaleUnavailableError
+      │    │    └── TailscaleNotAskedError
+      │    ├── StateUnavailableError
       │    └── AuditUnavailableError
       └── TailscaleAnswerError     Tailscale answered, and the answer is wrong (HTTP 502)
 """
@@ -88,6 +90,16 @@ class TailscaleUnavailableError(UnavailableError):
     """Tailscale does not answer, is overloaded, or asks to be left alone."""
 
     reason = "tailscale_unavailable"
+
+
+class TailscaleNotAskedError(TailscaleUnavailableError):
+    """Tailscale failed so often in a row that it was not asked."""
+
+
+class StateUnavailableError(UnavailableError):
+    """What remembers used tokens and rates cannot be asked."""
+
+    reason = "state_unavailable"
 
 
 class OpaUnavailableError(UnavailableError):

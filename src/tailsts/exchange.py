@@ -10,17 +10,18 @@ import msgspec
 
 from tailsts import audit
 from tailsts.audit import Event
-from tailsts.errors import AuditUnavailableError, ExchangeFault
+from tailsts.errors import AuditUnavailableError, ExchangeFault, TailscaleNotAskedError
 from tailsts.in_force import InForce, Keyed, Trusted, at_hand, fetch, first_keys, refuse_to_guess
 from tailsts.oidc.rejected import Reason, Rejected
 from tailsts.oidc.token import UnverifiedToken, decode
 from tailsts.oidc.verify import VerifiedToken, verify
 from tailsts.opa import Opa
-from tailsts.outcome import Decision, Ending, ExchangeRequest, Malformed, Minted, Outcome
+from tailsts.outcome import Decision, Ending, ExchangeRequest, Malformed, Minted, Outcome, Withheld
 from tailsts.policy.decide import Consult, Grant, Refusal, Wanted, decide
 from tailsts.policy.model import Trust
 from tailsts.policy.trusted import TrustedIssuers
 from tailsts.tailscale.token_endpoint import TokenEndpoint
+from tailsts.usage import Usage
 
 # What is said of a token under one trust's keys and may be otherwise under another's.
 _OTHER_UNDER_OTHER_KEYS = frozenset(
@@ -39,11 +40,15 @@ class Clock(msgspec.Struct, frozen=True):
 
 
 class Caller(msgspec.Struct, frozen=True, gc=False):
-    """Who is connected. `has_left` tells whether the connection is gone; it costs a moment to ask."""
+    """Who is connected. `has_left` tells whether the connection is gone; it costs a moment to ask.
+
+    `traceparent` is the header field of that name, looked at only where exchanges are traced.
+    """
 
     peer: str
     user_agent: str
     has_left: Callable[[], Awaitable[bool]]
+    traceparent: str | None = None
 
 
 RecordForSure = Callable[[Event, Ending], Awaitable[None]]
@@ -66,10 +71,11 @@ class Auditor(msgspec.Struct, frozen=True):
 
 
 class Neighbours(msgspec.Struct, frozen=True):
-    """Whom an exchange may ask: the token endpoint of each tailnet by its name, and Open Policy Agents."""
+    """Whom an exchange may ask: the token endpoint of each tailnet by its name, Open Policy Agents, what was used."""
 
     endpoints: Mapping[str, TokenEndpoint]
     opa: Opa
+    usage: Usage
 
 
 class Exchange:
@@ -79,6 +85,7 @@ class Exchange:
         self.in_force = in_force
         self._endpoints = neighbours.endpoints
         self._opa = neighbours.opa
+        self._usage = neighbours.usage
         self._auditor = auditor
         self._now = clock.now
         self._monotonic = clock.monotonic
@@ -97,7 +104,8 @@ class Exchange:
         try:
             outcome = await self._outcome(request, caller, in_force, now, event)
         except ExchangeFault as fault:
-            outcome = fault
+            # Its traceback would hold this frame, and the frame the fault: a cycle, and exchanges make none.
+            outcome = fault.with_traceback(None)
         except BaseException as error:
             error.add_note(f"decision {decision}")
             self._auditor.record(event, error)
@@ -134,7 +142,7 @@ class Exchange:
             verdict = await self._judged(token, keyed, request.wanted, now, event)
         if isinstance(verdict, Grant):
             # Then it gets exactly that.
-            return await self._mint(verdict, caller, event)
+            return await self._spend(verdict, token, caller, now, event)
         if _is_open(verdict):
             refuse_to_guess(trusts, keyed)
         return verdict
@@ -201,15 +209,36 @@ class Exchange:
             event.opa_ms = (self._monotonic() - started) * 1000
         return verdict
 
-    async def _mint(self, grant: Grant, caller: Caller, event: Event) -> Minted:
+    async def _spend(
+        self, grant: Grant, token: UnverifiedToken, caller: Caller, now: float, event: Event
+    ) -> Minted | Withheld:
+        """Mint, on the terms of the grant: what was claimed and came to nothing is given back."""
         event.policy, event.tailnet = grant.policy, grant.tailnet
         self._auditor.admit()
+        if grant.terms is None:
+            return await self._mint(grant, caller, event)
+        claim = await self._usage.claim(grant.terms, grant.policy, token, now)
+        if isinstance(claim, Withheld):
+            return claim
+        try:
+            minted = await self._mint(grant, caller, event)
+        except ExchangeFault:
+            await self._usage.give_back(claim)
+            raise
+        return msgspec.structs.replace(minted, claim=claim)
+
+    async def _mint(self, grant: Grant, caller: Caller, event: Event) -> Minted:
         started = self._monotonic()
         try:
             token = await self._endpoints[grant.tailnet].mint(grant)
-        finally:
-            seconds = self._monotonic() - started
-            event.mint_ms = seconds * 1000
+        except TailscaleNotAskedError:
+            # Which took it no time.
+            raise
+        except BaseException:
+            event.mint_ms = (self._monotonic() - started) * 1000
+            raise
+        seconds = self._monotonic() - started
+        event.mint_ms = seconds * 1000
         if seconds > SLOW_MINT:
             event.undelivered = await caller.has_left()
         return Minted(token, grant)
@@ -222,6 +251,7 @@ class Exchange:
         except AuditUnavailableError as fault:
             # Should the first event be written later after all, this one says what became of the token.
             self._auditor.record(spare, fault)
+            await self._usage.give_back(minted.claim)
             return fault
         return minted
 

@@ -1,5 +1,7 @@
 """What goes into an exchange and what comes out of it, as values; and how its event says what came out. Pure."""
 
+from typing import Literal
+
 import msgspec
 
 from tailsts.audit import Event
@@ -26,13 +28,24 @@ class Malformed(msgspec.Struct, frozen=True):
 
 
 class Minted(msgspec.Struct, frozen=True, gc=False):
-    """The access token, and the grant that it was minted for."""
+    """The access token, and the grant that it was minted for. `claim` is what was claimed for it, '' if nothing."""
 
     token: AccessToken
     grant: Grant
+    claim: str = ""
 
 
-Outcome = Minted | Refusal | Rejected | Malformed | ExchangeFault
+class Withheld(msgspec.Struct, frozen=True):
+    """Allowed, but not again or not now: the token was used, or its subject asked too often.
+
+    `retry_after` is in whole seconds; 0: it will not be otherwise.
+    """
+
+    reason: Literal["replayed", "rate_limited"]
+    retry_after: int = 0
+
+
+Outcome = Minted | Withheld | Refusal | Rejected | Malformed | ExchangeFault
 Ending = Outcome | BaseException
 
 
@@ -55,6 +68,8 @@ def conclude(event: Event, outcome: Ending) -> None:
             event.level, event.outcome, event.reason = "info", "refused", outcome.reason
             event.policy = outcome.policy or ""
             event.misses = [record(miss.policy, miss.condition, miss.facts) for miss in misses]
+        case Withheld(reason=reason):
+            event.level, event.outcome, event.reason = "info", "refused", reason
         case Rejected(reason=reason, detail=detail):
             event.level, event.outcome, event.reason, event.detail = "info", "rejected", reason, detail
         case Malformed(reason=reason, message=message):

@@ -19,6 +19,7 @@ from tailsts.policy.dump import dump
 from tailsts.policy.finding import Page
 from tailsts.policy.parse import parse
 from tailsts.policy.patterns.pattern import compile_pattern
+from tailsts.policy.rate import Rate
 
 _any_text = st.text(st.characters(codec="utf-8"), max_size=12)
 _texts = _any_text.map(str.strip).filter(bool)
@@ -98,6 +99,8 @@ def drafts(draw: st.DrawFn) -> Draft:
         tailnet=draw(st.just("default") | _texts),
         max_lifetime=draw(st.just(24 * 3600) | _durations),
         max_age=draw(st.none() | _durations),
+        single_use=draw(st.booleans()),
+        rate_limit=draw(st.none() | st.builds(Rate, st.integers(1, 999_999), st.sampled_from([1, 60, 3600, 86400]))),
         not_before=draw(st.sampled_from([None, start])),
         not_after=draw(st.sampled_from([None, end])),
         description=draw(st.just("") | _texts),
@@ -150,6 +153,7 @@ _keys = st.sampled_from(
     [
         *("description", "issuer", "issuer_pattern", "subject", "subject_pattern", "any_subject", "audience"),
         *("audience_pattern", "claims", "claim_patterns", "condition", "opa", "max_lifetime", "max_age"),
+        *("single_use", "rate_limit"),
         *("not_before", "not_after", "allowed_scopes", "allowed_tags", "tailnet", "algorithm"),
         *("jwks_url", "jwks_file", "ca_file", "allow_http", "subjet"),
     ]

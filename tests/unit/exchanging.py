@@ -38,7 +38,10 @@ from tailsts.policy.decide import Refusal, Wanted
 from tailsts.policy.model import DEFAULT_TAILNET
 from tailsts.policy.store import Options, load
 from tailsts.policy.trusted import TrustedIssuers
+from tailsts.state.memory import MemoryState
+from tailsts.state.state import State
 from tailsts.tailscale.token_endpoint import Credential, TokenEndpoint
+from tailsts.usage import Usage
 
 
 class HandClock:
@@ -154,7 +157,7 @@ def asking(token: str, *scopes: str, tags: tuple[str, ...] = (), policy: str | N
 
 
 @asynccontextmanager
-async def exchanging(
+async def exchanging(  # noqa: PLR0913 - what a test varies
     folder: Path,
     policies: Mapping[str, str],
     tailscale: FakeTailscale,
@@ -163,17 +166,21 @@ async def exchanging(
     prod: FakeTailscale | None = None,
     trusted: TrustedIssuers | None = None,
     roots: tuple[bytes, ...] = (),
+    state: State | None = None,
+    single_use: bool = False,
 ) -> AsyncIterator[Site]:
     """Run an exchange under these policies; yield it when the first attempts to fetch keys are over.
 
-    `prod` is a second tailnet, if there is one; `trusted` an allow-list of issuers; `roots` are PEM texts.
+    `prod` is a second tailnet, if there is one; `trusted` an allow-list of issuers; `roots` are PEM texts; `state`
+    what remembers, if not memory; `single_use` that of the whole service.
     """
     clock, book = HandClock(), Book(required)
     ring = KeyRing(extra_roots=roots, rules=Rules(), monotonic=clock.monotonic, report=lambda _report: None)
     tailnets = {DEFAULT_TAILNET: tailscale} if prod is None else {DEFAULT_TAILNET: tailscale, "prod": prod}
-    options = Options(tailnets=frozenset(tailnets), trusted=trusted)
+    options = Options(tailnets=frozenset(tailnets), trusted=trusted, single_use=single_use)
     endpoints = {name: _endpoint(each, clock) for name, each in tailnets.items()}
-    neighbours = Neighbours(endpoints, Opa(extra_roots=(), monotonic=time.monotonic))
+    usage = Usage(state or MemoryState(monotonic=clock.monotonic))
+    neighbours = Neighbours(endpoints, Opa(extra_roots=(), monotonic=time.monotonic), usage)
     in_force = _in_force(ring, folder, policies, options)
     exchange = Exchange(in_force, neighbours, book.auditor(), Clock(clock.now, clock.monotonic))
     site = Site(exchange, ring, clock, book, tailscale, options)

@@ -183,6 +183,23 @@ def test_a_named_policy_alone_counts() -> None:
     assert refused(verdict(verified(), Wanted(("x",), policy="d"), policies)) == (Check.POLICY, None)
 
 
+@pytest.mark.parametrize("named", ["b", "d", None])
+def test_a_refusal_knows_whether_its_policy_was_named(named: str | None) -> None:
+    """Whoever names a policy is told less than others: the refusal says so, whether there is such a policy or not."""
+    refusal = verdict(verified(), Wanted(("z",), policy=named), [policy("a"), policy("b")])
+    assert isinstance(refusal, Refusal)
+    assert refusal.named is (named is not None)
+
+
+def test_of_few_policies_each_is_judged_at_its_time() -> None:
+    """A policy that the index passed over is judged by the same clock as the others, so that its miss is right."""
+    over = policy("a", subject="t", not_after=NOW - 1)
+    refusal = verdict(verified("t"), X, [over, policy("b", subject="u")])
+    assert refused(refusal) == (Check.PERIOD, "a")
+    assert isinstance(refusal, Refusal)
+    assert [miss.facts.now for miss in refusal.misses] == [NOW, NOW]
+
+
 TAGS = frozenset({"tag:b", "tag:a"})
 
 
@@ -246,3 +263,12 @@ def test_n15_an_issuer_with_a_slash_is_another_issuer() -> None:
     trusts = assemble([policy(issuer="https://i/")], "digest").trusts
     assert "https://i" not in trusts
     assert "https://i/" in trusts
+
+
+@pytest.mark.parametrize(("count", "misses"), [(FEW, MAX_MISSES), (FEW + 1, 0)])
+def test_of_how_many_a_refusal_says_more(count: int, misses: int) -> None:
+    """Of fifty policies, a refusal says at which check those failed that the index passed over; of more it does not."""
+    policies = [policy(f"p{number:02}", subject=f"other-{number}") for number in range(count)]
+    refusal = verdict(verified(), X, policies)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.check, len(refusal.misses)) == (Check.SUBJECT, misses)

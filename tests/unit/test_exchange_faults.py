@@ -303,3 +303,18 @@ async def test_u11_a_token_of_the_future(site: Site, issuer: FakeIssuer) -> None
     token = issuer.token()
     site.clock.wall -= 3600
     assert await site.ask(token) == Rejected(Reason.ISSUED_IN_FUTURE, "the token was issued in the future")
+
+
+async def test_tailscale_that_was_not_asked(site: Site, issuer: FakeIssuer, tailscale: FakeTailscale) -> None:
+    """What an open circuit refuses has taken Tailscale no time: it is no request to it, for whoever counts them."""
+    tailscale.trouble = http(500, b"")
+    # Each look at the clock takes a moment.
+    site.clock.step = 0.001
+    for _ in range(8):
+        assert isinstance(await site.ask(issuer.token()), TailscaleUnavailableError)
+        site.clock.seconds += 0.5
+    asked, not_asked = site.events[0], site.events[-1]
+    assert len(tailscale.requests) < 8
+    assert "mint_ms" in asked
+    assert "mint_ms" not in not_asked
+    assert (not_asked["reason"], not_asked["policy"]) == ("tailscale_unavailable", asked["policy"])

@@ -8,6 +8,7 @@ from tailsts.policy.draft import Draft
 from tailsts.policy.finding import Finding, Page, Severity
 from tailsts.policy.parse import parse, read_toml
 from tailsts.policy.patterns.pattern import compile_pattern
+from tailsts.policy.rate import Rate
 from tailsts.policy.reader import Reader
 
 I = "https://issuer.example.com"  # noqa: E741 - short, for the table
@@ -80,6 +81,8 @@ def test_patterns_and_the_rest() -> None:
         allowed_tags=["tag:b", "tag:a"],
         tailnet="prod",
         max_age="5m",
+        single_use=True,
+        rate_limit="60/minute",
     ) + (
         "not_before = 2026-01-01T00:00:00Z\nnot_after = 2026-01-01T02:00:00+01:00\n"
         '[claim_patterns]\nref = "v[0-9]+"\n[claim_patterns.deep]\nx = "y"\n[opa]\nurl = "http://127.0.0.1:8181/v1/data/x"\n'
@@ -92,6 +95,7 @@ def test_patterns_and_the_rest() -> None:
     assert draft.claim_patterns == ((("ref",), compile_pattern("v[0-9]+")), (("deep", "x"), compile_pattern("y")))
     assert draft.condition == compile_expression("claims.x == 1")
     assert (draft.allowed_tags, draft.tailnet, draft.max_age) == (frozenset({"tag:a", "tag:b"}), "prod", 300)
+    assert (draft.single_use, draft.rate_limit) == (True, Rate(60, 60))
     assert (draft.not_before, draft.not_after) == (1_767_225_600.0, 1_767_229_200.0)
     assert draft.opa_url == "http://127.0.0.1:8181/v1/data/x"
 
@@ -144,6 +148,10 @@ def test_an_issuer_pattern() -> None:
             [("never", "not_after", 8)],
         ),
         ("max_age = 0\n", [("duration", "max_age", 7)]),
+        ("single_use = 1\n", [("type", "single_use", 7)]),
+        ("rate_limit = 60\n", [("type", "rate_limit", 7)]),
+        ("rate_limit = '0/minute'\n", [("rate", "rate_limit", 7)]),
+        ("rate_limit = '60/week'\n", [("rate", "rate_limit", 7)]),
         ("opa = 1\n", [("type", "opa", 7)]),
         ("[opa]\n", [("missing", "opa.url", 7)]),
         ("[opa]\nurl = 1\n", [("type", "opa.url", 8)]),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tailsts.oidc.source import Discovery, JwksFile, JwksUrl
 from tailsts.policy.condition import AudienceAmong
 from tailsts.policy.finding import Severity
 from tailsts.policy.model import Generation
-from tailsts.policy.store import Loaded, Options, load
+from tailsts.policy.store import Loaded, Memory, Options, load
 
 ISSUER = "https://issuer.example.com"
 
@@ -245,3 +246,29 @@ def test_ten_thousand_policies(folder: Path) -> None:
     (trust,) = loaded.trusts["https://issuer7.example.com"]
     positions = trust.index.positions({"sub": "repo:acme/107:ref:refs/heads/main"})
     assert [trust.policies[position].name for position in positions] == ["p107"]
+
+
+def test_what_is_not_in_force_any_more_is_let_go(folder: Path) -> None:
+    """What a reload replaced is kept until it may be forgotten, and is not freed in one piece; then it is gone."""
+    memory = Memory()
+    write(folder, "a.toml", policy(ISSUER))
+    first = generation(load(folder, Options(), memory)).policies[0]
+    write(folder, "a.toml", policy(ISSUER, allowed_scopes=["dns:read"]))
+    second = generation(load(folder, Options(), memory)).policies[0]
+    held = sys.getrefcount(first)
+    memory.forget()
+    assert sys.getrefcount(first) == held - 1
+    assert generation(load(folder, Options(), memory)).policies[0] is second
+
+
+@pytest.mark.parametrize(
+    ("keys", "path"),
+    [({"single_use": True}, "single_use"), ({"rate_limit": "1/day"}, "rate_limit"), ({}, None)],
+)
+def test_uses_that_are_not_counted_together(folder: Path, keys: dict[str, object], path: str | None) -> None:
+    """Where each worker would count alone, a policy whose uses are counted is a fault: it would be no bound."""
+    write(folder, "a.toml", policy(ISSUER, **keys))
+    found = load(folder, Options(counts_together=False)).findings
+    said = [(finding.code, finding.path) for finding in found if finding.severity is Severity.FAULT]
+    assert said == ([] if path is None else [("state", path)])
+    assert generation(load(folder, Options())).policies[0].name == "a"

@@ -20,6 +20,7 @@ from tailsts.outcome import (
     Malformed,
     Minted,
     Outcome,
+    Withheld,
 )
 from tailsts.policy.build import build
 from tailsts.policy.cel.expression import compile_expression
@@ -27,7 +28,7 @@ from tailsts.policy.condition import Check, Facts
 from tailsts.policy.decide import Grant, Miss, Refusal
 from tailsts.policy.draft import Draft
 from tailsts.policy.patterns.pattern import compile_pattern
-from tailsts.server.wire import Answer, answer, plain
+from tailsts.server.wire import Answer, answer, plain, turned_away
 
 TEXT = ("content-type", "text/plain; charset=utf-8")
 NO_STORE = ("cache-control", "no-store")
@@ -126,6 +127,22 @@ def test_a_named_policy_cannot_be_guessed() -> None:
     assert shown.text == f"denied: scopes not allowed (decision {ID})\n"
 
 
+def test_withheld() -> None:
+    """A replay is denied for good; who asks too often is told when to come again."""
+    shown = answer(Decision(ID, Withheld("replayed")))
+    assert shown == Answer(403, [TEXT, NO_STORE, DECISION_ID], f"denied: the token was used already (decision {ID})\n")
+    shown = answer(Decision(ID, Withheld("rate_limited", 7)))
+    expected = [TEXT, NO_STORE, DECISION_ID, ("retry-after", "7")]
+    assert shown == Answer(429, expected, f"too many requests (decision {ID})\n")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_turned_away(status: int) -> None:
+    """Who is not looked at is told when to come again, and gets no decision."""
+    shown = turned_away(status, 3)
+    assert (shown.status, shown.headers) == (status, [TEXT, NO_STORE, ("retry-after", "3")])
+
+
 @pytest.mark.parametrize(
     ("status", "extra"),
     [(400, []), (401, [CHALLENGE]), (405, [("allow", "POST")]), (408, []), (413, []), (415, []), (431, [])],
@@ -162,7 +179,7 @@ def test_a_wrong_answer_of_tailscale() -> None:
 def test_every_kind_of_outcome_is_shown_here() -> None:
     """The kinds of outcome are those that the tests above know."""
     names = {kind.__name__ for kind in get_args(Outcome)}
-    assert names == {"Minted", "Refusal", "Rejected", "Malformed", "ExchangeFault"}
+    assert names == {"Minted", "Withheld", "Refusal", "Rejected", "Malformed", "ExchangeFault"}
 
 
 @pytest.mark.parametrize("extra", [[], [("allow", "GET, HEAD")]])

@@ -21,11 +21,16 @@ from tailsts.policy.condition import (
     Within,
 )
 from tailsts.policy.draft import Draft
-from tailsts.policy.model import Issuer, Policy
+from tailsts.policy.model import Bounds, Issuer, Policy
+
+NO_BOUNDS = Bounds()
 
 
-def build(draft: Draft, source: KeySource, server_audiences: tuple[str, ...]) -> Policy:
-    """Return the policy. `server_audiences` count where it names none."""
+def build(
+    draft: Draft, source: KeySource, server_audiences: tuple[str, ...], *, server_single_use: bool = False
+) -> Policy:
+    """Return the policy. `server_audiences` count where it names none; `server_single_use` whatever it says."""
+    bounds = Bounds(draft.single_use or server_single_use, draft.rate_limit)
     pattern = draft.issuer_pattern
     return Policy(
         name=draft.name,
@@ -36,6 +41,7 @@ def build(draft: Draft, source: KeySource, server_audiences: tuple[str, ...]) ->
         tags=tuple(sorted(draft.allowed_tags)),
         tailnet=draft.tailnet,
         opa=None if draft.opa_url is None else OpaAllows(draft.opa_url),
+        bounds=None if bounds == NO_BOUNDS else bounds,
     )
 
 

@@ -16,6 +16,16 @@ Scalar = str | bool | int | float
 MAX_PATH = 8
 SCALARS = frozenset({str, bool, int, float})
 
+# These have keys of their own, with rules of their own.
+NOT_AS_CLAIM = {
+    "iss": "issuer",
+    "sub": "subject or subject_pattern",
+    "aud": "audience or audience_pattern",
+    "exp": "max_lifetime",
+    "iat": "max_age",
+    "nbf": "not_before, of the policy",
+}
+
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 

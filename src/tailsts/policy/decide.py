@@ -10,7 +10,7 @@ import msgspec
 
 from tailsts.oidc.verify import VerifiedToken
 from tailsts.policy.condition import Check, Condition, Facts, OpaAllows
-from tailsts.policy.model import DEFAULT_TAILNET, Policy, Trust
+from tailsts.policy.model import DEFAULT_TAILNET, Bounds, Policy, Trust
 from tailsts.scopes import CARRY_TAGS
 
 # Of the policies that came nearest, so many are remembered with a refusal.
@@ -30,13 +30,23 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
     policy: str | None = None
 
 
+class Terms(msgspec.Struct, frozen=True, gc=False):
+    """What bounds a grant, and whom: the subject of the issuer, and when its token expires (seconds since 1970)."""
+
+    bounds: Bounds
+    issuer: str
+    subject: str
+    expires_at: float
+
+
 class Grant(msgspec.Struct, frozen=True, gc=False):
-    """The permission to mint one access token of this tailnet, with exactly these scopes and tags."""
+    """The permission to mint one access token of this tailnet, with exactly these scopes and tags, on these terms."""
 
     policy: str
     scopes: tuple[str, ...]
     tags: tuple[str, ...] = ()
     tailnet: str = DEFAULT_TAILNET
+    terms: Terms | None = None
 
 
 class Miss(msgspec.Struct, frozen=True):
@@ -103,11 +113,17 @@ def decide(
                 return Consult(policy.name, policy.opa, seen)
             failed = None if answer else policy.opa
         if failed is None:
-            return Grant(policy.name, wanted.scopes, seen.tags, policy.tailnet)
+            return Grant(policy.name, wanted.scopes, seen.tags, policy.tailnet, _terms(policy, token))
         misses.append(Miss(policy.name, failed, seen))
     if wanted.policy is None and sum(len(trust.policies) for trust in trusts) <= FEW:
         misses += _passed_over(trusts, token, wanted, now, {miss.policy for miss in misses})
     return _refusal(trusts, wanted, misses)
+
+
+def _terms(policy: Policy, token: VerifiedToken) -> Terms | None:
+    if policy.bounds is None:
+        return None
+    return Terms(policy.bounds, token.issuer, token.subject, token.expires_at)
 
 
 def facts_for(policy: Policy, token: VerifiedToken, wanted: Wanted, now: float) -> Facts:

@@ -14,6 +14,7 @@ from tailsts.policy.cel.expression import MAX_LENGTH
 from tailsts.policy.claims import MAX_PATH
 from tailsts.policy.issuers import MAX_ISSUER_LENGTH
 from tailsts.policy.patterns.pattern import MAX_PATTERN_LENGTH
+from tailsts.policy.rate import RATE_PATTERN
 from tailsts.policy.reader import MAX_DURATION, MAX_TEXT_LENGTH
 from tailsts.scopes import MAX_SCOPE_LENGTH
 
@@ -30,6 +31,7 @@ _Tags = Annotated[
     list[Annotated[str, Meta(max_length=MAX_SCOPE_LENGTH, pattern="^tag:[A-Za-z][A-Za-z0-9-]*$")]], Meta(min_length=1)
 ]
 _Duration = Annotated[int, Meta(ge=1, le=MAX_DURATION)] | Annotated[str, Meta(pattern="^[1-9][0-9]{0,8}[smhd]$")]
+_Rate = Annotated[str, Meta(pattern=f"^{RATE_PATTERN}$")]
 _Moment = Annotated[datetime, Meta(tz=True)]
 _Algorithm = Literal["ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"]
 _Algorithms = _Algorithm | Annotated[list[_Algorithm], Meta(min_length=1)]
@@ -113,6 +115,15 @@ class PolicyDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     ) = UNSET
     max_age: (
         Annotated[_Duration, Meta(description='How long ago it may have been issued: seconds, or like "5m".')]
+        | UnsetType
+    ) = UNSET
+    single_use: Annotated[bool, Meta(description="A token buys one access token, and no second one.")] | UnsetType = (
+        UNSET
+    )
+    rate_limit: (
+        Annotated[
+            _Rate, Meta(description='How often one subject may: like "60/minute"; a second, minute, hour or day.')
+        ]
         | UnsetType
     ) = UNSET
     not_before: (

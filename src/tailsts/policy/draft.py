@@ -7,6 +7,7 @@ from tailsts.policy.claims import Path, Scalar
 from tailsts.policy.issuers import SHARED
 from tailsts.policy.model import DEFAULT_MAX_LIFETIME, DEFAULT_TAILNET
 from tailsts.policy.patterns.pattern import Pattern
+from tailsts.policy.rate import Rate
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -33,6 +34,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tailnet: str = DEFAULT_TAILNET
     max_lifetime: int = DEFAULT_MAX_LIFETIME
     max_age: int | None = None
+    single_use: bool = False
+    rate_limit: Rate | None = None
     not_before: float | None = None
     not_after: float | None = None
     description: str = ""

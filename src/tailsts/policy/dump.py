@@ -12,6 +12,7 @@ import tomli_w
 from tailsts.policy.claims import Path, Scalar
 from tailsts.policy.draft import Draft
 from tailsts.policy.model import DEFAULT_MAX_LIFETIME, DEFAULT_TAILNET
+from tailsts.policy.rate import rate_text
 
 MAX_LINE = 100
 MAX_REMARK = 200
@@ -107,6 +108,11 @@ def _when(draft: Draft) -> Iterator[tuple[str, Value | None]]:
     yield "not_after", None if draft.not_after is None else _moment(draft.not_after)
 
 
+def _how_often(draft: Draft) -> Iterator[tuple[str, Value | None]]:
+    yield "single_use", draft.single_use
+    yield "rate_limit", None if draft.rate_limit is None else rate_text(draft.rate_limit)
+
+
 def _what(draft: Draft) -> Iterator[tuple[str, Value | None]]:
     yield "allowed_scopes", sorted(draft.allowed_scopes)
     yield "allowed_tags", sorted(draft.allowed_tags) or None
@@ -121,7 +127,13 @@ def _signed_with(draft: Draft) -> Iterator[tuple[str, Value | None]]:
     yield "allow_http", draft.allow_http
 
 
-_PARTS: tuple[Callable[[Draft], Iterator[tuple[str, Value | None]]], ...] = (_who, _when, _what, _signed_with)
+_PARTS: tuple[Callable[[Draft], Iterator[tuple[str, Value | None]]], ...] = (
+    _who,
+    _when,
+    _what,
+    _how_often,
+    _signed_with,
+)
 
 
 def _entry(path: Path, value: Value, remarks: Sequence[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from tailsts.policy.condition import Condition, OpaAllows
 from tailsts.policy.index import Index, index
 from tailsts.policy.issuers import refuse_issuer
 from tailsts.policy.patterns.pattern import Pattern
+from tailsts.policy.rate import Rate
 
 # How long a token may live unless its policy says otherwise. Workload tokens live minutes to hours; the longest
 # usual ones, Kubernetes' for cloud roles, live a day.
@@ -31,11 +32,18 @@ class Issuer(msgspec.Struct, frozen=True, gc=False):
         return self.pattern.matches(issuer) and refuse_issuer(issuer) is None
 
 
+class Bounds(msgspec.Struct, frozen=True, gc=False):
+    """What a policy asks beyond the token and the request: that a token is used once; how often one subject may."""
+
+    single_use: bool = False
+    rate: Rate | None = None
+
+
 class Policy(msgspec.Struct, frozen=True, gc=False):
     """Who may have which scopes and tags of which tailnet.
 
     All `conditions` must hold, in their order; then `opa`, if there is one, must agree. `tags` go with scopes that need
-    some when the request names none; empty: nothing is said about tags.
+    some when the request names none; empty: nothing is said about tags. `bounds` are None where there are none.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     tags: tuple[str, ...] = ()
     tailnet: str = DEFAULT_TAILNET
     opa: OpaAllows | None = None
+    bounds: Bounds | None = None
 
 
 class Trust(msgspec.Struct, frozen=True):

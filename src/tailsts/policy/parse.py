@@ -7,6 +7,7 @@ policy whose author mistyped `subject` must not load as one that trusts every su
 import re
 import tomllib
 from collections.abc import Callable
+from functools import lru_cache
 
 from tailsts.oidc.source import refuse_url
 from tailsts.oidc.token import ALGORITHMS
@@ -17,8 +18,13 @@ from tailsts.policy.issuers import SHARED, refuse_issuer
 from tailsts.policy.model import DEFAULT_MAX_LIFETIME, DEFAULT_TAILNET
 from tailsts.policy.patterns.issuer_pattern import refuse_issuer_pattern
 from tailsts.policy.patterns.pattern import PatternError, compile_pattern
+from tailsts.policy.rate import RateError, read_rate
 from tailsts.policy.reader import Reader
 from tailsts.scopes import is_scope_token, is_tag
+
+# Thousands of policies may name few issuers. Not where strangers choose the text: they could fill the memory.
+_refuse_issuer = lru_cache(1024)(refuse_issuer)
+_refuse_url = lru_cache(1024)(refuse_url)
 
 
 def parse(name: str, page: Page) -> Draft | None:
@@ -71,6 +77,8 @@ def _read(name: str, reader: Reader) -> Draft:
         tailnet=reader.text("tailnet") or DEFAULT_TAILNET,
         max_lifetime=reader.duration("max_lifetime") or DEFAULT_MAX_LIFETIME,
         max_age=reader.duration("max_age"),
+        single_use=reader.flag("single_use"),
+        rate_limit=reader.compiled("rate_limit", read_rate, RateError),
         not_before=reader.moment("not_before"),
         not_after=reader.moment("not_after"),
         description=reader.text("description") or "",
@@ -101,7 +109,7 @@ def _check_one_form_each(draft: Draft, reader: Reader) -> None:
 
 
 def _check_issuer(draft: Draft, reader: Reader) -> None:
-    if draft.issuer and (reason := refuse_issuer(draft.issuer)):
+    if draft.issuer and (reason := _refuse_issuer(draft.issuer)):
         reader.fault("issuer", "issuer", f"cannot be used: {reason}", "copy the iss claim of a real token")
     elif draft.issuer not in SHARED and draft.issuer.rstrip("/") in SHARED:
         advice = f'write "{draft.issuer.rstrip("/")}"'
@@ -135,16 +143,16 @@ def _check_keys(draft: Draft, reader: Reader) -> None:
     if draft.jwks_file is not None and draft.ca_file is not None:
         reader.fault("contradiction", "ca_file", "contradicts jwks_file, which is not fetched", "remove ca_file")
     if draft.jwks_url is not None:
-        if reason := refuse_url(draft.jwks_url, allow_http=draft.allow_http):
+        if reason := _refuse_url(draft.jwks_url, allow_http=draft.allow_http):
             reader.fault("jwks-url", "jwks_url", f"cannot be used: {reason}", "an https URL, or allow_http = true")
     elif draft.jwks_file is None:
         _check_discovery(draft, reader)
 
 
 def _check_discovery(draft: Draft, reader: Reader) -> None:
-    if not draft.issuer or refuse_issuer(draft.issuer):
+    if not draft.issuer or _refuse_issuer(draft.issuer):
         return
-    if reason := refuse_url(draft.issuer, allow_http=draft.allow_http):
+    if reason := _refuse_url(draft.issuer, allow_http=draft.allow_http):
         advice = "name the jwks_url, or say allow_http = true"
         reader.fault("discovery", "issuer", f"is where keys would be looked up, but {reason}", advice)
 
@@ -167,7 +175,7 @@ def _check_period(draft: Draft, reader: Reader) -> None:
 
 def _check_opa(draft: Draft, reader: Reader) -> None:
     # The claims go there, and what comes back decides: in the clear only within this machine.
-    if draft.opa_url is not None and (reason := refuse_url(draft.opa_url, allow_http=False)):
+    if draft.opa_url is not None and (reason := _refuse_url(draft.opa_url, allow_http=False)):
         reader.fault("opa-url", "opa.url", f"cannot be used: {reason}", "https, or http on this machine")
 
 

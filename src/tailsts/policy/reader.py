@@ -7,9 +7,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from tailsts.policy.claims import MAX_PATH, SCALARS, Path, Scalar, exactly, spelled
+from tailsts.policy.claims import MAX_PATH, NOT_AS_CLAIM, SCALARS, Path, Scalar, exactly, spelled
 from tailsts.policy.finding import Page, line_of
 from tailsts.policy.patterns.pattern import Pattern, PatternError, compile_pattern
+from tailsts.policy.rate import RateError
 from tailsts.policy.tomlvalue import are_scalars, is_json, is_list_of_texts, seconds, type_name
 
 MAX_TEXT_LENGTH = 1024
@@ -37,20 +38,10 @@ _RISKY = {"allow_http", "any_subject"}
 
 # How a condition's fault begins that is at one place of it.
 _PLACE = re.compile(r"line (\d+), (column .*)", re.DOTALL)
-# These have keys of their own, with rules of their own.
-_NOT_AS_CLAIM = {
-    "iss": "issuer",
-    "sub": "subject or subject_pattern",
-    "aud": "audience or audience_pattern",
-    "exp": "max_lifetime",
-    "iat": "max_age",
-    "nbf": "not_before, of the policy",
-}
-
 # Nobody names a claim like this; whoever writes it meant the policy, and forgot that a table does not end.
 _OF_POLICIES = re.compile(
     r"(issuer|claim)_patterns?|algorithm|any_subject|(subject|audience)(_pattern)?|claims|condition|allowed_(scopes|tags)"
-    r"|max_(lifetime|age)|not_after|jwks_(url|file)|ca_file|allow_http"
+    r"|max_(lifetime|age)|not_after|single_use|rate_limit|jwks_(url|file)|ca_file|allow_http"
 )
 
 _Value = TypeVar("_Value")
@@ -215,11 +206,15 @@ class Reader:
             return compile_text(text)
         except error as reason:
             said = str(reason).removeprefix("it ")
-            if found := _PLACE.match(said):
+            if error is RateError:
+                self.fault("rate", key, said)
+            elif error is PatternError:
+                self.fault("pattern", key, said)
+            elif found := _PLACE.match(said):
                 line = self._page.line_within(key, int(found[1]))
                 self._page.fault("condition", key, f"has an error at its {found[2]}", line=line)
             else:
-                self.fault("pattern" if error is PatternError else "condition", key, said)
+                self.fault("condition", key, said)
             return None
 
     def _leaves(self, key: str) -> Iterator[tuple[Path, object]]:
@@ -236,8 +231,8 @@ class Reader:
     def _walk(self, path: Path, table: Mapping[str, object]) -> Iterator[tuple[Path, object]]:
         for name, value in table.items():
             place = (*path, name)
-            if len(place) == 2 and name in _NOT_AS_CLAIM:  # noqa: PLR2004 - directly in the table
-                self.fault("claim", spelled(place), "is not judged as a claim", f"use {_NOT_AS_CLAIM[name]}")
+            if len(place) == 2 and name in NOT_AS_CLAIM:  # noqa: PLR2004 - directly in the table
+                self.fault("claim", spelled(place), "is not judged as a claim", f"use {NOT_AS_CLAIM[name]}")
             elif len(place) == 2 and _OF_POLICIES.fullmatch(name):  # noqa: PLR2004 - as above
                 line = line_of(self._page.text, place[0])
                 where = f"[{place[0]}]" if line is None else f"[{place[0]}] (line {line})"

@@ -29,13 +29,16 @@ class Options(msgspec.Struct, frozen=True):
     """What a server adds to its policies.
 
     Its own audiences; whether security warnings are faults; the tailnets that it has credentials of, None if that is
-    not known; the allow-list of issuers that stands above all policies.
+    not known; the allow-list of issuers that stands above all policies; whether each token may be used once only;
+    whether all workers count together what policies bound.
     """
 
     audiences: tuple[str, ...] = ()
     strict: bool = False
     tailnets: frozenset[str] | None = frozenset({DEFAULT_TAILNET})
     trusted: TrustedIssuers | None = None
+    single_use: bool = False
+    counts_together: bool = True
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -59,6 +62,19 @@ class Memory:
 
     def __init__(self) -> None:
         self.known: dict[tuple[File, Options], _Read] = {}
+        self._past: list[dict[tuple[File, Options], _Read]] = []
+
+    def turn_to(self, known: dict[tuple[File, Options], _Read]) -> None:
+        """Remember this from now on; what was known before waits until it may be forgotten."""
+        self._past.append(self.known)
+        self.known = known
+
+    def forget(self) -> None:
+        """Let go of what was known before, one by one: ten thousand at once would stop every other thread for long."""
+        while self._past:
+            past = self._past.pop()
+            while past:
+                past.popitem()
 
 
 def load(folder: Path, options: Options, memory: Memory | None = None, *, may_be_empty: bool = False) -> Loaded:
@@ -93,7 +109,7 @@ def _read_all(sheaf: Sheaf, options: Options, memory: Memory) -> list[_Read]:
         read.append(known)
         if known.draft is None or (known.draft.jwks_file is None and known.draft.ca_file is None):
             remembered[file, options] = known
-    memory.known = remembered
+    memory.turn_to(remembered)
     return read
 
 
@@ -130,7 +146,8 @@ class _Reading:
             self._check_tailnet(draft, page)
             source = self._source(draft, page)
             if source is not None:
-                policy = build(draft, source, self._options.audiences)
+                policy = build(draft, source, self._options.audiences, server_single_use=self._options.single_use)
+                self._check_bounds(policy, page)
             judge(draft, page, server_audience=bool(self._options.audiences), trusted=self._options.trusted)
         strict = self._options.strict
         findings = tuple(_as_fault(finding) if strict else finding for finding in page.findings)
@@ -142,6 +159,12 @@ class _Reading:
             known = ", ".join(sorted(tailnets)) or "none"
             advice = f"known: {known}; others are named in the configuration file (--config)"
             page.fault("unknown-tailnet", "tailnet", f'is "{draft.tailnet}", of which there is no credential', advice)
+
+    def _check_bounds(self, policy: Policy, page: Page) -> None:
+        if policy.bounds is not None and not self._options.counts_together:
+            key = "single_use" if policy.bounds.single_use else "rate_limit"
+            message = "is counted by each of the workers alone"
+            page.fault("state", key, message, "--state sqlite:PATH, or Redis: one that all of them share")
 
     def _source(self, draft: Draft, page: Page) -> KeySource | None:
         key = "ca_file" if draft.jwks_file is None else "jwks_file"

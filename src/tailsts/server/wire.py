@@ -20,6 +20,7 @@ from tailsts.outcome import (
     ExchangeRequest,
     Malformed,
     Minted,
+    Withheld,
 )
 from tailsts.policy.condition import Check
 from tailsts.policy.decide import Refusal, Wanted
@@ -32,6 +33,7 @@ MAX_SCOPES = 100
 MAX_TAGS = 100
 MAX_POLICY_LENGTH = 255
 MAX_CACHED_BODY_LENGTH = 1024
+TOO_MANY_REQUESTS = 429
 # More digits than any length has.
 MAX_DIGITS = 10
 
@@ -158,6 +160,10 @@ def answer(decision: Decision) -> Answer:
         case Refusal(check=check, named=named):
             said = Check.POLICY if named and check in _SAME_AS_NO_POLICY else check
             return _failure(403, headers, f"denied: {_REFUSALS[said]}", decision)
+        case Withheld(reason="replayed"):
+            return _failure(403, headers, "denied: the token was used already", decision)
+        case Withheld(retry_after=seconds):
+            return _failure(429, [*headers, ("retry-after", str(seconds))], "too many requests", decision)
         case Rejected():
             return _failure(401, [*headers, _CHALLENGE], "invalid token", decision)
         case Malformed(status=status, message=message):
@@ -174,6 +180,12 @@ def answer(decision: Decision) -> Answer:
 def plain(status: int, text: str, *extra: tuple[str, str]) -> Answer:
     """Return an answer that is not about an exchange."""
     return Answer(status, [_TEXT, _NO_STORE, *extra], text + "\n")
+
+
+def turned_away(status: int, seconds: int) -> Answer:
+    """Return the answer to a request that was not looked at: too many at a time (503), or from one address (429)."""
+    text = "too many requests" if status == TOO_MANY_REQUESTS else "too many exchanges at a time, try again later"
+    return plain(status, text, ("retry-after", str(seconds)))
 
 
 def _failure(status: int, headers: Headers, message: str, decision: Decision) -> Answer:
