@@ -120,6 +120,7 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag
         self.requested_tags = _cut_each(self.requested_tags)
         self.granted_tags = _cut_each(self.granted_tags)
         self.user_agent = _cut(self.user_agent)
+        self.peer = _cut(self.peer)
         # To whole microseconds; round() would take as long as all of the above.
         self.keys_ms = int(self.keys_ms * 1000 + 0.5) / 1000 or NOT_REACHED
         self.verify_ms = int(self.verify_ms * 1000 + 0.5) / 1000 or NOT_REACHED

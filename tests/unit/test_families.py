@@ -12,7 +12,7 @@ from fakes.issuer import Issuer
 from tailsts.errors import KeysUnavailableError
 from tailsts.oidc.families import Bounds, KeyFamily
 from tailsts.oidc.freshness import Rules
-from tailsts.oidc.jwks import FetchReport, KeyCache
+from tailsts.oidc.jwks import MAX_WAITING, FetchReport, KeyCache
 from tailsts.oidc.keyring import KeyRing
 from tailsts.oidc.source import Discovery
 from tailsts.outbound import Limits, Outbound
@@ -221,6 +221,16 @@ async def test_callers_wait_for_one_fetch(issuers: Many) -> None:
     async with keeping(issuers, burst=1) as kept:
         assert await asyncio.gather(*(kept.has_key("a") for _ in range(20))) == [True] * 20
         assert issuers.asked("a") == 1
+
+
+async def test_few_wait_for_a_new_issuer(issuers: Many) -> None:
+    """Of those who wait for the first keys of an issuer there are few, and many when it has some."""
+    async with keeping(issuers, waiting=3) as kept:
+        answers = await asyncio.gather(*(kept.has_key("a") for _ in range(20)), return_exceptions=True)
+        assert [answer is True for answer in answers].count(True) == 3
+        assert sum(isinstance(answer, KeysUnavailableError) for answer in answers) == 17
+        (cache,) = kept.family
+        assert cache.max_waiting == MAX_WAITING
 
 
 async def test_stop(issuers: Many) -> None:

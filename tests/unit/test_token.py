@@ -193,7 +193,7 @@ def test_k02_kid_that_is_none(kid: object) -> None:
     assert rejected(".".join([b64(json.dumps(header).encode()), *good[1:]])) is Reason.HEADER
 
 
-@pytest.mark.parametrize("kid", ["../../etc/passwd", "' OR 1=1 --", "a\nb", "\x1b[31m"])
+@pytest.mark.parametrize("kid", ["../../etc/passwd", "' OR 1=1 --", "a\nb", "\x1b[31m", "x" * 256])
 def test_k02_kid_is_a_name_and_nothing_else(kid: str) -> None:
     """K-02: whatever a key id says, it is only looked up."""
     outcome = decode(with_header(kid=kid))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from tailsts.errors import KeysUnavailableError
-from tailsts.oidc.jwks import FetchReport, KeyCache
+from tailsts.oidc.jwks import MAX_WAITING, FetchReport, KeyCache
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -24,6 +24,8 @@ class Bounds(msgspec.Struct, frozen=True):
     # New issuers: so many at once, and one more each few seconds.
     burst: int = 20
     one_each: float = 3.0
+    # Of those who wait for the first keys of one. Of all that begin at once they are fewer than may be in flight.
+    waiting: int = 25
 
 
 class KeyFamily:
@@ -80,6 +82,7 @@ class KeyFamily:
         if issuer not in self._had_keys:
             self._spend(now)
         made: KeyCache = self._make(issuer, lambda report: self._heard(made, report))
+        made.max_waiting = self._bounds.waiting
         self._begun[issuer] = made
         made.start()
         return made
@@ -105,6 +108,7 @@ class KeyFamily:
 
     def _keep(self, issuer: str, cache: KeyCache) -> None:
         self._caches[issuer] = cache
+        cache.max_waiting = MAX_WAITING
         if len(self._caches) > self._bounds.kept:
             _, oldest = self._caches.popitem(last=False)
             oldest.stop()

@@ -22,6 +22,9 @@ from tailsts.strictjson import decode as decode_json
 
 # 512 KiB is fifty times the largest public key set; five seconds are what a waiting request can bear.
 LIMITS = Limits(connect=3.0, total=5.0, body=512 * 1024)
+# Anybody can make up a kid and wait for a fetch: of each issuer so many, a part of what may be in flight, so that those
+# of other issuers have room while this one hangs.
+MAX_WAITING = 200
 
 
 class FetchReport(msgspec.Struct, frozen=True):
@@ -38,7 +41,10 @@ class FetchReport(msgspec.Struct, frozen=True):
 
 
 class KeyCache:
-    """The key set of one issuer from one source. `monotonic` gives seconds; `report` hears of each attempt."""
+    """The key set of one issuer from one source. `monotonic` gives seconds; `report` hears of each attempt.
+
+    No more than `max_waiting` wait for a fetch at a time.
+    """
 
     def __init__(
         self,
@@ -62,6 +68,8 @@ class KeyCache:
         self._attempt: asyncio.Task[None] | None = None
         self._timer: asyncio.Task[None] | None = None
         self._failed = asyncio.Event()
+        self.max_waiting = MAX_WAITING
+        self._waiting = 0
 
     def start(self) -> None:
         """Fetch now and from time to time, in the background, until `stop`."""
@@ -88,7 +96,13 @@ class KeyCache:
             KeysUnavailableError: nobody can say now whether the issuer has such a key.
         """
         if self._assess(key_id) in {Verdict.FETCH, Verdict.WAIT}:
-            await self._fetch(demanded=True)
+            if self._waiting >= self.max_waiting:
+                raise KeysUnavailableError(f"too many wait for keys of {self.issuer}", retry_after=1)
+            self._waiting += 1
+            try:
+                await self._fetch(demanded=True)
+            finally:
+                self._waiting -= 1
         # After a fetch that ended just now, "the issuer does not have it" is an answer too.
         known = self.keys is not None and self.keys.knows(key_id)
         if self.keys is not None and self.is_usable() and (known or self.state.failures == 0):

@@ -1,8 +1,5 @@
 """The routes, one short function each. All that mints goes through the one `Exchange`."""
 
-from collections.abc import Callable
-
-import msgspec
 import structlog
 
 from tailsts.exchange import Caller, Exchange
@@ -11,8 +8,7 @@ from tailsts.outcome import (
     Malformed,
 )
 from tailsts.server import wire
-from tailsts.server.exposition import Exposition
-from tailsts.server.readiness import Readiness
+from tailsts.server.admission import Doorkeeper
 from tailsts.server.rsgi import BODY_SECONDS, BodyBrokenError, BodyTooLargeError, Inbound
 from tailsts.server.wire import Answer
 
@@ -20,58 +16,42 @@ from tailsts.server.wire import Answer
 class PublicRoutes:
     """What the world may reach: the exchange, and a sign of life that says nothing else."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, doorkeeper: Doorkeeper, *, traced: bool = False) -> None:
         self._exchange = exchange
+        self._traced = traced
+        self._doorkeeper = doorkeeper
 
     async def respond(self, inbound: Inbound) -> Answer:
         """Answer a request to the public port."""
         if inbound.path != "/":
             return _healthz(inbound) if inbound.path == "/healthz" else wire.plain(404, "not found")
+        # Before anything is read: it must cost less to turn a flood away than to send it.
+        client = self._doorkeeper.client(inbound.peer, inbound.forwarded_for)
+        if client is None:
+            return wire.plain(400, "X-Forwarded-For is not readable")
+        if seconds := self._doorkeeper.seconds_to_wait(client):
+            return wire.turned_away(429, seconds)
+        if self._doorkeeper.is_full():
+            return wire.turned_away(503, self._doorkeeper.refuse())
         try:
             request = await _read_request(inbound)
-            caller = Caller(inbound.peer, inbound.headers.get("user-agent", ""), inbound.has_left)
-            return wire.answer(await self._exchange.decide(request, caller))
+            # Counted from here on: who sends slowly must not take the place of those who are done with it.
+            if self._doorkeeper.is_full():
+                return wire.turned_away(503, self._doorkeeper.refuse())
+            return await self._decide(request, inbound, client)
         except Exception:  # noqa: BLE001 - the last resort, so that no bug shows itself to a caller
             # A bug. The exchange has recorded it; the caller learns nothing but that it is ours.
             structlog.get_logger().exception("an exchange failed unexpectedly")
             return wire.plain(500, "internal error")
 
-
-class AdminRoutes:
-    """What only the operator may reach."""
-
-    def __init__(self, readiness: Callable[[], Readiness], exposition: Exposition) -> None:
-        self._readiness = readiness
-        self._exposition = exposition
-
-    async def respond(self, inbound: Inbound) -> Answer:
-        """Answer a request to the admin port."""
-        match inbound.path:
-            case "/healthz":
-                return _healthz(inbound)
-            case "/readyz":
-                return self._readyz(inbound)
-            case "/metrics":
-                return self._metrics(inbound)
-            case _:
-                return wire.plain(404, "not found")
-
-    def _readyz(self, inbound: Inbound) -> Answer:
-        if inbound.method not in {"GET", "HEAD"}:
-            return _not_allowed()
-        readiness = self._readiness()
-        status = 503 if readiness.status == "not ready" else 200
-        text = msgspec.json.format(msgspec.json.encode(readiness), indent=2).decode()
-        return Answer(status, [("content-type", "application/json"), ("cache-control", "no-store")], text + "\n")
-
-    def _metrics(self, inbound: Inbound) -> Answer:
-        if inbound.method not in {"GET", "HEAD"}:
-            return _not_allowed()
-        headers = [
-            ("content-type", "text/plain; version=1.0.0; charset=utf-8"),
-            ("cache-control", "no-store"),
-        ]
-        return Answer(200, headers, self._exposition.text())
+    async def _decide(self, request: ExchangeRequest | Malformed, inbound: Inbound, client: str) -> Answer:
+        traceparent = inbound.single("traceparent") if self._traced else None
+        caller = Caller(client, inbound.headers.get("user-agent", ""), inbound.has_left, traceparent)
+        self._doorkeeper.in_flight += 1
+        try:
+            return wire.answer(await self._exchange.decide(request, caller))
+        finally:
+            self._doorkeeper.in_flight -= 1
 
 
 async def _read_request(inbound: Inbound) -> ExchangeRequest | Malformed:
@@ -82,7 +62,7 @@ async def _read_request(inbound: Inbound) -> ExchangeRequest | Malformed:
     if isinstance(bearer, Malformed):
         return bearer
     try:
-        body = await inbound.body(wire.MAX_BODY_LENGTH, length_known=length is not None)
+        body = await inbound.body(wire.MAX_BODY_LENGTH, None if length is None else int(length))
     except BodyTooLargeError:
         return wire.too_large()
     except BodyBrokenError:

@@ -13,9 +13,12 @@ from tailsts.errors import ConfigurationError
 from tailsts.server import process
 from tailsts.server.rsgi import Application
 
-BACKLOG = 1024
+BACKLOG = 4096
 # Connections at a time; further ones wait in the backlog.
-MAX_CONNECTIONS = 4096
+MAX_CONNECTIONS = 16_384
+# What one may come to hold of a request that it never ends, and what part of the memory all of them may.
+CONNECTION_BYTES = 112 * 1024
+PART_OF_MEMORY = 2
 # For logs, keys, policies and connections to issuers and Tailscale.
 SPARE_FILES = 100
 # A whole header block. The token alone may have 16 KiB; beyond this, the HTTP parser itself answers 431.
@@ -23,6 +26,9 @@ MAX_HEADER_BYTES = 64 * 1024
 HEADER_MILLISECONDS = 10_000
 # How long a caller may leave an answer unread before its connection is given up.
 UNREAD_MILLISECONDS = 10_000
+# How long what is in flight may take after SIGTERM, and the logs after that: within the 30 s that Kubernetes waits.
+DRAIN_SECONDS = 25.0
+FLUSH_SECONDS = 3.0
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -54,16 +60,22 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
+def connections_allowed(processes: int) -> int:
+    """Return how many connections one of so many processes may have open: as memory and files go."""
+    by_memory = process.memory_allowed() // processes // PART_OF_MEMORY // CONNECTION_BYTES
+    return max(1, min(MAX_CONNECTIONS, process.files_allowed() - SPARE_FILES, by_memory))
+
+
 class _EmbeddedServer(Server):
     """Granian's embeddable server on a socket that is bound already."""
 
-    def __init__(self, application: Application, listening: socket.socket) -> None:
+    def __init__(self, application: Application, listening: socket.socket, connections: int) -> None:
         super().__init__(
             application,
             http=HTTPModes.http1,
             websockets=False,
             backlog=BACKLOG,
-            backpressure=min(MAX_CONNECTIONS, process.files_allowed() - SPARE_FILES),
+            backpressure=connections,
             http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS, max_buffer_size=MAX_HEADER_BYTES),
             log_enabled=False,
         )
@@ -77,12 +89,12 @@ class _EmbeddedServer(Server):
 
 
 class Listener:
-    """Serves `application` on a bound socket, from `start` to `drain`."""
+    """Serves `application` on a bound socket, from `start` to `drain`; one of so many `processes` that do."""
 
-    def __init__(self, application: Application, listening: socket.socket) -> None:
+    def __init__(self, application: Application, listening: socket.socket, processes: int = 1) -> None:
         self.host, self.port = listening.getsockname()[:2]
         self._application = application
-        self._server = _EmbeddedServer(application, listening)
+        self._server = _EmbeddedServer(application, listening, connections_allowed(processes))
         self._serving: asyncio.Task[None] | None = None
 
     def start(self) -> None:

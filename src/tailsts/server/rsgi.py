@@ -13,8 +13,8 @@ from tailsts.server.wire import Answer
 BODY_SECONDS = 8.0
 
 
-# A chunked body of some hundred bytes comes in one or two pieces; each costs us more than it costs the sender.
-MAX_CHUNKS = 100
+# A body of some hundred bytes comes in one or two pieces; each costs us more than it costs the sender.
+MAX_PIECES = 100
 
 
 class BodyTooLargeError(Exception):
@@ -33,14 +33,14 @@ class Patience:
         self._reads: dict[Any, float] = {}
         self._watching = False
 
-    async def wait_for(self, reading: Any) -> bytes:  # noqa: ANN401 - what Granian awaits, or a task
-        """Return what `reading` brings.
+    async def wait_for(self, reading: Any, deadline: float) -> bytes:  # noqa: ANN401 - what Granian awaits
+        """Return what `reading` brings until `deadline`, by the clock of the loop.
 
         Raises:
-            asyncio.CancelledError: it took longer than `seconds` (and up to a quarter more), or the task is cancelled.
+            asyncio.CancelledError: it took longer (by up to a quarter of `seconds`), or the task is cancelled.
         """
         loop = asyncio.get_running_loop()
-        self._reads[reading] = loop.time() + self.seconds
+        self._reads[reading] = deadline
         if not self._watching:
             self._watching = True
             loop.call_later(self.seconds / 4, self._watch, loop)
@@ -78,6 +78,14 @@ class Inbound:
         values: list[str] = self.headers.get_all(name)  # type: ignore[attr-defined]  # missing in its stubs
         return values
 
+    def forwarded_for(self) -> list[str] | None:
+        """Return the values of X-Forwarded-For, in their order; None if what is there cannot be read.
+
+        Granian leaves out lines that are not ASCII, which a caller may bring about in the line that a proxy ends.
+        """
+        values = self.header_values("x-forwarded-for")
+        return None if not values and "x-forwarded-for" in self.headers else values
+
     def single(self, name: str) -> str | None:
         """Return the value of the only header field of this name, None if there is none.
 
@@ -88,17 +96,15 @@ class Inbound:
             return "" if name in self.headers else None
         return values[0] if len(values) == 1 else ""
 
-    async def body(self, limit: int, *, length_known: bool) -> bytes:
-        """Read the body.
+    async def body(self, limit: int, length: int | None) -> bytes:
+        """Read the body. `length` is what its Content-Length says, None if there is none.
 
         Raises:
             BodyTooLargeError: it is larger than `limit` bytes; the rest was not read.
             BodyBrokenError: it did not come in time, or the connection broke.
         """
-        # With a Content-Length, which was looked at, the server below lets no more than that through.
-        reading = self._protocol() if length_known else asyncio.ensure_future(self._bounded(limit))
         try:
-            return await self._patience.wait_for(reading)
+            return await self._bounded(limit, length)
         except (ProtocolError, ProtocolClosed):
             raise BodyBrokenError from None
         except asyncio.CancelledError:
@@ -107,11 +113,18 @@ class Inbound:
                 raise
             raise BodyBrokenError from None
 
-    async def _bounded(self, limit: int) -> bytes:
+    async def _bounded(self, limit: int, length: int | None) -> bytes:
+        # Piece by piece: read whole by Granian, each piece keeps a buffer of its own, and a byte takes kilobytes.
         body = bytearray()
         pieces = 0
         ended = False
-        async for piece in self._protocol:
+        deadline = asyncio.get_running_loop().time() + self._patience.seconds
+        stream = self._protocol.__aiter__()
+        while len(body) != length:
+            try:
+                piece = await self._patience.wait_for(stream.__anext__(), deadline)
+            except StopAsyncIteration:
+                break
             # RFC 9112, section 8: half a message is none. Granian ends every body with an empty piece, and gives one
             # more before it where the connection or the framing broke (and for trailers, which nobody here needs).
             if ended:
@@ -119,8 +132,10 @@ class Inbound:
             ended = not piece
             body += piece
             pieces += not ended
-            if len(body) > limit or pieces > MAX_CHUNKS:
+            if len(body) > limit or pieces > MAX_PIECES:
                 raise BodyTooLargeError
+        if length is not None and len(body) < length:
+            raise BodyBrokenError
         return bytes(body)
 
     async def has_left(self) -> bool:
