@@ -40,6 +40,7 @@ def shown(option: click.Option) -> str:
 
 # Defaults that the code makes of other things, in the words of the tables.
 IN_WORDS = {
+    "probe": {"--server": "the file's", "--every": "once"},
     "serve": {
         "--ts-client-id": "required",
         "--ts-client-secret": "required",
@@ -59,7 +60,7 @@ IN_WORDS = {
     },
 }
 SECTIONS = {"serve": PAGE, "token": section(PAGE, "The client")}
-WITH_OPTIONS = ("check", "explain", "fixtures", "issuer", "new", "serve", "test", "token")
+WITH_OPTIONS = ("audit", "check", "explain", "fixtures", "issuer", "new", "probe", "serve", "test", "token")
 
 
 def command_of(name: str) -> click.Command:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fakes.deployment import Deployment, deployed
 from fakes.http import eventually
 from fakes.issuer import FakeIssuer
 from fakes.policies import policy
+from fakes.redis_server import RedisServer
 from fakes.service import Service, unused_port
 from fakes.tailscale import FakeTailscale
 
@@ -92,7 +94,55 @@ def test_readyz(site: Deployment) -> None:
                 "fault": None,
             }
         ],
+        "audit": None,
+        "state": None,
     }
+
+
+@pytest.mark.parametrize("options", [[], ["--audit-required"]], ids=["not required", "required"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_readyz_without_an_audit_log(
+    tmp_path: Path, issuer: FakeIssuer, tailscale: FakeTailscale, options: list[str], workers: str
+) -> None:
+    """While the audit log cannot be written the service is degraded and says why; with room it is ready again."""
+    service = Service(tmp_path, {"infra": policy(issuer.url)}, tailscale, ["--workers", workers, *options])
+    service.audit_log.symlink_to("/dev/full")
+    with service:
+        service.wait_for_keys()
+        service.exchange(issuer.token())
+        eventually(lambda: service.readiness()["status"] == "degraded")
+        assert service.readiness()["audit"] == "cannot be written: No space left on device"
+        assert service.request("GET", "/readyz", admin=True).status == 200
+        service.audit_log.unlink()
+        service.process.send_signal(signal.SIGHUP)
+        eventually(lambda: (service.readiness()["status"], service.readiness()["audit"]) == ("ready", None))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_readyz_without_a_state(tmp_path: Path, issuer: FakeIssuer, tailscale: FakeTailscale, workers: str) -> None:
+    """A Redis that is gone, at start and later, degrades the service; readiness, metrics and log say which one."""
+    redis, policies = RedisServer(), {"once": policy(issuer.url, single_use=True)}
+    reachable, away = "tailsts_state_reachable", "the state cannot be asked"
+    options = ["--workers", workers]
+    with redis, Service(tmp_path, policies, tailscale, options, TAILSTS_STATE=redis.url) as service:
+        service.wait_for_keys()
+        assert service.metric(reachable) == 1
+        redis.kill()
+        assert service.exchange(issuer.token()).status == 503
+        readiness = service.readiness()
+        assert readiness["status"] == "degraded"
+        assert readiness["state"] == f"the state server 127.0.0.1:{redis.port} cannot be asked: ConnectionError"
+        assert service.metric(reachable) == 0
+        assert service.request("GET", "/readyz", admin=True).status == 200
+    assert service.log_lines(away)[0]["fault"] == readiness["state"]
+    with Service(tmp_path, policies, tailscale, options, TAILSTS_STATE=redis.url) as service:
+        eventually(lambda: service.readiness()["state"] == readiness["state"])
+        eventually(lambda: len(service.log_lines(away)) == int(workers))
+        redis.start()
+        # Nobody has to come for it.
+        eventually(lambda: service.metric(reachable) == 1, 30)
+        assert service.readiness()["state"] is None
+    redis.kill()
 
 
 def test_readyz_without_any_keys(tmp_path: Path, tailscale: FakeTailscale) -> None:
@@ -137,9 +187,15 @@ def test_metrics(tmp_path: Path) -> None:
         "tailsts_key_fetches",
         "tailsts_keys",
         "tailsts_policies",
+        "tailsts_policy_faults",
         "tailsts_policy_reloads",
         "tailsts_stage_seconds",
+        "tailsts_tailscale_failing_fast",
         "tailsts_tailscale_requests",
+        "tailsts_turned_away",
+        "tailsts_worker_restarts",
+        "tailsts_workers",
+        "tailsts_workers_wanted",
         "tailsts_would_refuse",
     ]
 

@@ -26,9 +26,10 @@ from tailsts.outcome import (
 )
 from tailsts.policy.decide import Grant
 from tailsts.policy.model import Policy, assemble
-from tailsts.server.exposition import Exposition
 from tailsts.server.journal import Journal, appending_to
-from tailsts.server.metrics import BUCKETS, Histogram, Metrics
+from tailsts.server.shown.exposition import cumulative, text
+from tailsts.server.shown.looking import Sight, Standing
+from tailsts.server.shown.metrics import BUCKETS, Histogram, Metrics
 
 ISSUER = "https://issuer.example.com"
 MINTED = Minted(AccessToken("tskey-api-x", ("dns",), 3600), Grant("infra", ("dns",)))
@@ -82,9 +83,10 @@ def scrape(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Return what scrapes metrics and caches, beside two policies and an audit log that works."""
     journal = Journal(appending_to(tmp_path / "audit"), lambda _fault: None)
     generation = assemble([policy("a"), policy("b")], "0123456789abcdef")
+    standing = Standing(generation, turned_away={"in_flight": 0})
 
     def expose(metrics: Metrics, *caches: KeyCache) -> str:
-        return Exposition(metrics, caches, lambda: generation, journal).text()
+        return text(Sight(metrics, caches, tuple, journal, lambda: standing).look())
 
     yield expose
     journal.close(5)
@@ -95,7 +97,7 @@ def test_a_histogram_counts_by_the_first_bound_not_exceeded() -> None:
     histogram = Histogram()
     for value in (0.0, 0.0001, 0.00011, 0.3, 10.0, 10.1, 1000.0):
         histogram.observe(value)
-    assert histogram.cumulative() == [
+    assert cumulative(histogram.counts) == [
         ("0.0001", 2),
         ("0.0005", 3),
         ("0.001", 3),
@@ -174,10 +176,14 @@ def test_the_names_are_exactly_these(scrape: Callable[..., str]) -> None:
         "# TYPE tailsts_decisions_total counter",
         "# HELP tailsts_would_refuse_total Exchanges that an allow-list which only watches would refuse.",
         "# TYPE tailsts_would_refuse_total counter",
+        "# HELP tailsts_turned_away_total Requests turned away before anything was read of them, by reason.",
+        "# TYPE tailsts_turned_away_total counter",
         "# HELP tailsts_stage_seconds Time of an exchange by stage: keys, verify, decide, opa, mint.",
         "# TYPE tailsts_stage_seconds histogram",
         "# HELP tailsts_tailscale_requests_total Tokens asked of Tailscale by result.",
         "# TYPE tailsts_tailscale_requests_total counter",
+        "# HELP tailsts_tailscale_failing_fast 1 while Tailscale failed so often in a row that it is hardly asked.",
+        "# TYPE tailsts_tailscale_failing_fast gauge",
         "# HELP tailsts_keys Usable keys of an issuer; 0 if there are none now.",
         "# TYPE tailsts_keys gauge",
         "# HELP tailsts_key_age_seconds Time since an issuer's keys were last fetched.",
@@ -190,12 +196,20 @@ def test_the_names_are_exactly_these(scrape: Callable[..., str]) -> None:
         "# TYPE tailsts_info gauge",
         "# HELP tailsts_policies Policies in force.",
         "# TYPE tailsts_policies gauge",
-        "# HELP tailsts_policy_reloads_total Reloads by result.",
+        "# HELP tailsts_policy_faults Faults that the last reload found, or that keep a worker from starting.",
+        "# TYPE tailsts_policy_faults gauge",
+        "# HELP tailsts_policy_reloads_total Reloads that changed something or were asked for.",
         "# TYPE tailsts_policy_reloads_total counter",
         "# HELP tailsts_audit_lines_lost_total Audit events that could not be kept.",
         "# TYPE tailsts_audit_lines_lost_total counter",
         "# HELP tailsts_audit_writable 1 if the last attempt to write the audit log succeeded.",
         "# TYPE tailsts_audit_writable gauge",
+        "# HELP tailsts_workers Workers that serve.",
+        "# TYPE tailsts_workers gauge",
+        "# HELP tailsts_workers_wanted Workers that should serve.",
+        "# TYPE tailsts_workers_wanted gauge",
+        "# HELP tailsts_worker_restarts_total Workers that were started again because one had ended.",
+        "# TYPE tailsts_worker_restarts_total counter",
     ]
 
 
@@ -205,10 +219,15 @@ def test_before_the_first_exchange(scrape: Callable[..., str]) -> None:
     assert {key: value for key, value in shown.items() if not key[0].startswith("tailsts_stage_seconds")} == {
         ("tailsts_info", (("generation", "0123456789abcdef"), ("version", __version__))): 1,
         ("tailsts_policies", ()): 2,
+        ("tailsts_policy_faults", ()): 0,
         ("tailsts_policy_reloads_total", (("result", "ok"),)): 0,
         ("tailsts_policy_reloads_total", (("result", "failed"),)): 0,
         ("tailsts_audit_lines_lost_total", ()): 0,
         ("tailsts_audit_writable", ()): 1,
+        ("tailsts_turned_away_total", (("reason", "in_flight"),)): 0,
+        ("tailsts_workers", ()): 1,
+        ("tailsts_workers_wanted", ()): 1,
+        ("tailsts_worker_restarts_total", ()): 0,
     }
     stages = {key: value for key, value in shown.items() if key[0].startswith("tailsts_stage_seconds")}
     assert len(stages) == 5 * (len(BUCKETS) + 1 + 2)

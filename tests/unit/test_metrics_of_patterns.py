@@ -18,9 +18,10 @@ from tailsts.outcome import (
 )
 from tailsts.policy.decide import Grant
 from tailsts.policy.model import assemble
-from tailsts.server.exposition import Exposition
 from tailsts.server.journal import Journal, appending_to
-from tailsts.server.metrics import Metrics
+from tailsts.server.shown.exposition import text
+from tailsts.server.shown.looking import Sight, Standing
+from tailsts.server.shown.metrics import Metrics
 
 MINTED = Minted(AccessToken("tskey-api-x", ("dns",), 3600), Grant("infra", ("dns",)))
 PATTERN = "https://x/[0-9]+"
@@ -36,7 +37,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def shown(metrics: Metrics, journal: Journal, *families: KeyFamily) -> list[str]:
     """Return the lines of a scrape."""
-    return Exposition(metrics, [], lambda: assemble([], "d"), journal, lambda: families).text().splitlines()
+    standing = Standing(assemble([], "d"))
+    return text(Sight(metrics, [], lambda: families, journal, lambda: standing).look()).splitlines()
 
 
 def test_what_an_allow_list_that_watches_would_have_refused(journal: Journal) -> None:

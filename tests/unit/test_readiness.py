@@ -14,7 +14,8 @@ from tailsts.oidc.jwks import KeyCache
 from tailsts.oidc.keyring import KeyRing
 from tailsts.oidc.source import JwksUrl
 from tailsts.policy.model import Generation, assemble
-from tailsts.server.readiness import Readiness, TrustState, assess
+from tailsts.server.shown.looking import trust_state
+from tailsts.server.shown.readiness import Health, Readiness, TrustState, assess
 
 REFUSED = http(500, b"")
 
@@ -50,7 +51,9 @@ def generation() -> Generation:
 
 def looked_at(caches: list[KeyCache], *reload_faults: str, draining: bool = False) -> Readiness:
     """Return what is said of these caches."""
-    return assess(generation(), caches, reload_faults=reload_faults, draining=draining)
+    return assess(
+        generation(), [trust_state(cache) for cache in caches], reload_faults=reload_faults, draining=draining
+    )
 
 
 def fresh(issuer: FakeIssuer, keys: int = 1, age: float = 0.0) -> TrustState:
@@ -121,6 +124,15 @@ async def test_a_failed_reload_degrades(issuer: FakeIssuer) -> None:
         assert looked_at(caches, "a.toml:1: fault", "b.toml:2: fault") == Readiness(
             "degraded", False, 2, "0123456789abcdef", ("a.toml:1: fault", "b.toml:2: fault"), (fresh(issuer),)
         )
+
+
+@pytest.mark.parametrize("health", [Health(audit="cannot be written"), Health(state="cannot be asked")])
+async def test_what_else_degrades(issuer: FakeIssuer, health: Health) -> None:
+    """An audit log that cannot be written, or a state that cannot be asked, degrades, and why is shown."""
+    async with keeping(issuer) as (caches, _):
+        trusts = [trust_state(cache) for cache in caches]
+        shown = assess(generation(), trusts, reload_faults=(), draining=False, health=health)
+        assert (shown.status, shown.audit, shown.state) == ("degraded", health.audit, health.state)
 
 
 async def test_a_service_that_stops_is_not_ready(issuer: FakeIssuer) -> None:

@@ -149,6 +149,8 @@ def test_all_faults_at_once() -> None:
 def test_l01_settings_that_are_printed() -> None:
     """L-01: settings that somebody prints do not show the secret, and no fault quotes it."""
     assert "tskey" not in repr(GOOD)
+    told = msgspec.structs.replace(GOOD, state=Secret("rediss://:hunter2@valkey.example.com/0"))
+    assert "hunter2" not in repr(told)
     assert "tskey" not in "".join(faults_of(client_id="", token_url="", audiences=("",)))
 
 

@@ -1,11 +1,14 @@
 """`tailsts serve`: the service."""
 
+import os
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
+from tailsts.cli.bounds import Bounded, bounds_options
 from tailsts.cli.faults import give_up
+from tailsts.cli.hooking import Hooked, audit_webhook, hook_options
 from tailsts.cli.options import config_option, git_options
 from tailsts.cli.tailnets import Flags, open_configuration, tailnets_of
 from tailsts.errors import ConfigurationError, FileError
@@ -14,6 +17,7 @@ from tailsts.outbound import certificates
 from tailsts.server import app
 from tailsts.server.configuration import Configuration
 from tailsts.server.settings import DEFAULT_TOKEN_URL, LEVELS, GitSettings, Level, Settings
+from tailsts.server.traces.collector import read_traces
 from tailsts.tailscale.secret_file import read_secret
 
 MAX_CA_BYTES = 1024 * 1024
@@ -33,7 +37,7 @@ MAX_CA_BYTES = 1024 * 1024
     envvar="TS_CLIENT_SECRET_FILE",
     show_envvar=True,
     type=click.Path(path_type=Path),
-    help="A file that holds the OAuth client's secret.",
+    help="A file that holds the OAuth client's secret. Read anew within 5 seconds of a change.",
 )
 @click.option(
     "--ts-token-url",
@@ -61,6 +65,7 @@ MAX_CA_BYTES = 1024 * 1024
     help="Read the policies anew when they change, without being told.",
 )
 @git_options
+@bounds_options
 @click.option(
     "--audience",
     "audiences",
@@ -131,7 +136,8 @@ MAX_CA_BYTES = 1024 * 1024
     envvar="TAILSTS_AUDIT_LOG",
     show_envvar=True,
     type=click.Path(path_type=Path),
-    help="The file for the audit log. Without it, the decisions' lines in the log are the audit log.",
+    help="The file for the audit log. Without it, the decisions' lines in the log are the audit log; with it, the log "
+    "has them as well, at --log-level info.",
 )
 @click.option(
     "--audit-required",
@@ -140,6 +146,17 @@ MAX_CA_BYTES = 1024 * 1024
     is_flag=True,
     help="Hand out no token before its audit event was written.",
 )
+@click.option(
+    "--traces",
+    envvar="TAILSTS_TRACES",
+    show_envvar=True,
+    type=click.FloatRange(0, 1),
+    default=0,
+    show_default=True,
+    help="The share of exchanges to trace, from 0 to 1. They go where OTEL_EXPORTER_OTLP_ENDPOINT says. Needs the "
+    "extra tailsts[otel].",
+)
+@hook_options
 def command(  # noqa: PLR0913 - one parameter for each option is what click wants
     *,
     config: Path | None,
@@ -150,6 +167,7 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
     policies_dir: Path,
     watch: bool,
     git: GitSettings | None,
+    bounded: Bounded,
     audiences: tuple[str, ...],
     strict: bool,
     ca_file: Path | None,
@@ -161,6 +179,8 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
     log_level: Level,
     audit_log: Path | None,
     audit_required: bool,
+    traces: float,
+    hooked: Hooked,
 ) -> None:
     """Run the service.
 
@@ -188,7 +208,13 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
         log_level=log_level,
         audit_log=audit_log,
         audit_required=audit_required,
+        audit_webhook=audit_webhook(hooked, lines),
         extra_roots=_extra_roots(ca_file, lines),
+        admission=bounded.admission,
+        state=bounded.state,
+        single_use=bounded.single_use,
+        workers=bounded.workers,
+        traces=read_traces(traces, os.environ, lines),
     )
     try:
         app.serve(settings, lines)

@@ -3,13 +3,12 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from tailsts import __version__
@@ -20,119 +19,76 @@ from tailsts.oidc.freshness import Rules
 from tailsts.oidc.keyring import KeyRing
 from tailsts.opa import Opa
 from tailsts.outbound import last_words
-from tailsts.policy.finding import Finding, Severity
 from tailsts.policy.model import Generation
-from tailsts.policy.store import Loaded, Options
-from tailsts.server import logs, process, readiness
-from tailsts.server.endpoints import AdminRoutes, PublicRoutes
-from tailsts.server.exposition import Exposition
+from tailsts.server import logs, process
+from tailsts.server.admission import Doorkeeper
+from tailsts.server.endpoints import PublicRoutes
 from tailsts.server.journal import Journal, appending_to
 from tailsts.server.keylog import KeyLog
-from tailsts.server.listener import Listener, bind
-from tailsts.server.metrics import Metrics
+from tailsts.server.listener import DRAIN_SECONDS, FLUSH_SECONDS, Listener
+from tailsts.server.preparing import Prepared, prepare
 from tailsts.server.recording import Recorder
 from tailsts.server.reloading import Reloading
 from tailsts.server.rsgi import Application
-from tailsts.server.settings import Settings, faults
-from tailsts.server.sources import Commits, Folder, Source
+from tailsts.server.settings import Settings
+from tailsts.server.shown.admin import AdminRoutes
+from tailsts.server.shown.looking import Sight, Standing
+from tailsts.server.shown.metrics import Metrics
+from tailsts.server.shown.snapshot import Snapshot
 from tailsts.server.tailnets import Tailnets
+from tailsts.server.traces.tracer import Tracer
+from tailsts.server.watched_state import watched
+from tailsts.server.webhook.webhook import Webhook
+from tailsts.server.workers import handover
+from tailsts.server.workers.control import Channel, Seen, give_up, obey
+from tailsts.server.workers.parent import Parent
+from tailsts.server.workers.turns import AUDIT, LOG, Turn
+from tailsts.usage import Usage
 
 if sys.platform != "win32":
     from uvloop import run as run_loop
 else:
     from asyncio import run as run_loop
 
-# How long what is in flight may take after SIGTERM: within the 30 s that Kubernetes waits.
-DRAIN_SECONDS = 25.0
-FLUSH_SECONDS = 3.0
-
 CLOCK = Clock(now=time.time, monotonic=time.monotonic)
-
-
-class Prepared(msgspec.Struct, frozen=True):
-    """What must be there before anything is started: policies, ports, the audit log."""
-
-    settings: Settings
-    source: Source
-    generation: Generation
-    warnings: tuple[Finding, ...]
-    public: socket.socket
-    admin: socket.socket | None
 
 
 def serve(settings: Settings, lines: Iterable[str] = ()) -> None:
     """Run the service until it is told to stop. `lines` are faults that were found before.
 
     Raises:
-        ConfigurationError: it cannot start; with every fault, and nothing is left running.
+        ConfigurationError: it cannot start, and nothing is left running. With every fault; a worker's has none, since
+            its parent says them.
     """
-    prepared = prepare(settings, lines)
-    process.let_threads_finish()
-    run_loop(_serve(prepared))
+    handed = handover.receive(os.environ)
+    try:
+        prepared = prepare(settings, lines, handed, CLOCK)
+    except ConfigurationError as error:
+        if handed is None:
+            raise
+        give_up(handed.control_socket(), error.faults)
+        raise ConfigurationError([]) from None
+    if handed is None and settings.workers > 1:
+        parent = partial(Parent, settings, prepared.public, prepared.admin)
+        # Each worker has the policies; here, ten thousand of them would only take memory.
+        del prepared
+        run_loop(_look_after_workers(parent))
+    else:
+        process.let_threads_finish()
+        run_loop(_serve(prepared))
 
 
 async def _serve(prepared: Prepared) -> None:
-    await Service(prepared).run()
+    service = Service(prepared)
+    await service.run()
     await last_words()
+    if service.is_reading():
+        # All that counts is written. What is read of policies now would never be used.
+        process.end_at_once()
 
 
-def prepare(settings: Settings, lines: Iterable[str] = ()) -> Prepared:
-    """Check the settings, load the policies and take the ports. `lines` are faults that were found before.
-
-    Raises:
-        ConfigurationError: with every fault in any of these.
-    """
-    told = list(faults(settings))
-    lines = [*lines, *told]
-    source = _source(settings)
-    # A repository is not asked before it is known to be one that may be.
-    loaded = source.first() if settings.git is None or not told else Loaded(None, ())
-    lines.extend(str(found) for found in loaded.findings if found.severity is Severity.FAULT)
-    lines.extend(_audit_log_faults(settings))
-    public, admin = _ports(settings, lines)
-    if lines or loaded.generation is None or public is None:
-        for taken in (public, admin):
-            if taken is not None:
-                taken.close()
-        raise ConfigurationError(lines)
-    return Prepared(settings, source, loaded.generation, tuple(loaded.findings), public, admin)
-
-
-def _source(settings: Settings) -> Source:
-    options = Options(
-        settings.audiences, settings.strict, frozenset(settings.tailnets) or None, settings.trusted_issuers
-    )
-    git = settings.git
-    if git is None:
-        return Folder(Path(settings.policies_dir), options, CLOCK.now)
-    # Its libraries take several megabytes, which most do without.
-    from tailsts.policy.places.repository import Remote, Repository  # noqa: PLC0415 - as was just said
-
-    remote = Remote(git.url, git.ref, git.path, git.token_file, git.cache_dir, settings.extra_roots)
-    return Commits(Repository(remote, report=_say_cache_trouble), f"{git.url} {git.ref} {git.path}".rstrip(), options)
-
-
-def _say_cache_trouble(trouble: str) -> None:
-    structlog.get_logger().warning("the last good policies cannot be kept", trouble=trouble)
-
-
-def _ports(settings: Settings, lines: list[str]) -> tuple[socket.socket | None, socket.socket | None]:
-    taken: list[socket.socket | None] = []
-    for host, port in ((settings.host, settings.port), (settings.admin_host, settings.admin_port)):
-        try:
-            taken.append(None if port is None else bind(host, port))
-        except ConfigurationError as error:
-            lines.extend(error.faults)
-            taken.append(None)
-    return taken[0], taken[1]
-
-
-def _audit_log_faults(settings: Settings) -> Iterator[str]:
-    if settings.audit_log is not None:
-        try:
-            os.close(appending_to(settings.audit_log)())
-        except OSError as error:
-            yield f"--audit-log {settings.audit_log} cannot be opened: {error.strerror}"
+async def _look_after_workers(parent: Callable[[], Parent]) -> None:
+    await parent().run()
 
 
 class Service:
@@ -142,10 +98,12 @@ class Service:
         settings = prepared.settings
         self._settings = settings
         self._draining = False
+        self._watched_state = watched(prepared.state, CLOCK.now)
+        self._state = self._watched_state or prepared.state
         self._stop = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
-        self._log_journal = logs.stderr_journal()
-        logs.configure(json=settings.json_logging, level=settings.log_level, write=self._log_journal.add)
+        self._handed = prepared.handed
+        self._log_journal = self._own_log_journal()
         self._log = structlog.get_logger()
         self._audit_journal = self._own_audit_journal()
         self._metrics = Metrics()
@@ -155,16 +113,22 @@ class Service:
             monotonic=CLOCK.monotonic,
             report=KeyLog(self._metrics).report,
         )
-        self._recorder = Recorder(settings, self._metrics, self._log_journal, self._audit_journal)
+        self._webhook = self._own_webhook()
+        self._recorder = Recorder(settings, self._metrics, self._log_journal, self._audit_journal, self._webhook)
         self._tailnets = Tailnets(settings, CLOCK.monotonic)
-        self._exchange = Exchange(
-            put_together(prepared.generation, self._keys, settings.trusted_issuers),
-            Neighbours(self._tailnets.endpoints, Opa(extra_roots=settings.extra_roots, monotonic=CLOCK.monotonic)),
-            self._recorder.auditor(),
-            CLOCK,
-        )
+        self._doorkeeper = Doorkeeper(settings.admission, CLOCK.monotonic)
+        self._tracer = None if settings.traces is None else Tracer(settings.traces, settings.extra_roots, CLOCK)
+        self._exchange = self._own_exchange(prepared.generation)
         self._reloading = Reloading(prepared.source, self._generation, self._put_in_force, self._metrics)
         self._reloading.begin(prepared.warnings)
+        self._sight = Sight(
+            self._metrics,
+            self._keys,
+            self._keys.families,
+            self._audit_journal or self._log_journal,
+            self._standing,
+            self._webhook,
+        )
         self._listeners = self._listen(prepared)
 
     async def run(self) -> None:
@@ -175,31 +139,50 @@ class Service:
         loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
         for name, listener in self._listeners.items():
             listener.start()
-            self._log.info("listening", at=name, host=listener.host, port=listener.port)
+            if self._handed is None:
+                self._log.info("listening", at=name, host=listener.host, port=listener.port)
         for following in self._tailnets.follow():
             self._begin(following)
+        if self._watched_state is not None:
+            self._begin(self._watched_state.follow())
         if self._settings.watch or self._settings.git is not None:
             seconds = float(self._settings.git.interval) if self._settings.git is not None else 0.0
             self._begin(self._reloading.follow(self._stop, seconds=seconds))
         process.spare_the_collector()
-        generation = self._generation()
-        self._log.info("ready", version=__version__, policies=len(generation.policies), generation=generation.digest)
+        channel = await self._say_that_it_is_ready()
         await self._stop.wait()
         await self._drain()
+        if channel is not None:
+            channel.send(Seen(0, self._seen()))
+            await channel.close()
+
+    def is_reading(self) -> bool:
+        """Return whether policies are still being read, which nobody can stop."""
+        return self._reloading.is_reading
+
+    async def _say_that_it_is_ready(self) -> Channel | None:
+        """Say so in the log. A worker says so to its parent, and obeys it from now on: return the channel to it."""
+        if self._handed is None:
+            generation = self._generation()
+            policies = len(generation.policies)
+            self._log.info("ready", version=__version__, policies=policies, generation=generation.digest)
+            return None
+        channel = await Channel.over(self._handed.control_socket())
+        self._begin(obey(channel, self._seen, self._begin_reload, self._stop))
+        return channel
 
     def _listen(self, prepared: Prepared) -> dict[str, Listener]:
-        listeners = {"public": Listener(Application(PublicRoutes(self._exchange).respond), prepared.public)}
+        routes = PublicRoutes(self._exchange, self._doorkeeper, traced=self._tracer is not None)
+        listeners = {"public": Listener(Application(routes.respond), prepared.public, self._settings.workers)}
         if prepared.admin is not None:
-            exposition = Exposition(
-                self._metrics,
-                self._keys,
-                self._generation,
-                self._audit_journal or self._log_journal,
-                self._keys.families,
-            )
-            routes = AdminRoutes(self._readiness, exposition)
-            listeners["admin"] = Listener(Application(routes.respond), prepared.admin)
+            listeners["admin"] = Listener(Application(AdminRoutes(self._look).respond), prepared.admin)
         return listeners
+
+    def _own_log_journal(self) -> Journal:
+        journal, settings = logs.stderr_journal(self._turn(LOG)), self._settings
+        worker = None if self._handed is None else self._handed.worker
+        logs.configure(json=settings.json_logging, level=settings.log_level, write=journal.add, worker=worker)
+        return journal
 
     def _own_audit_journal(self) -> Journal | None:
         if self._settings.audit_log is None:
@@ -210,7 +193,26 @@ class Service:
             # Told in the journal's thread; said in ours.
             loop.call_soon_threadsafe(self._say_audit_fault, fault)
 
-        return Journal(appending_to(self._settings.audit_log), tell)
+        return Journal(appending_to(self._settings.audit_log), tell, self._turn(AUDIT))
+
+    def _own_webhook(self) -> Webhook | None:
+        told = self._settings.audit_webhook
+        if told is None:
+            return None
+        return Webhook(told.receiver, Path(told.spool), told.spool_bytes, self._settings.extra_roots)
+
+    def _own_exchange(self, generation: Generation) -> Exchange:
+        opa = Opa(extra_roots=self._settings.extra_roots, monotonic=CLOCK.monotonic)
+        return (Exchange if self._tracer is None else self._tracer.exchange)(
+            put_together(generation, self._keys, self._settings.trusted_issuers),
+            Neighbours(self._tailnets.endpoints, opa, Usage(self._state)),
+            self._recorder.auditor(),
+            CLOCK,
+        )
+
+    def _turn(self, stream: int) -> Turn | None:
+        # One process that writes alone waits for nobody.
+        return None if self._handed is None else Turn(self._handed.turns, stream)
 
     def _put_in_force(self, generation: Generation) -> None:
         self._exchange.in_force = put_together(generation, self._keys, self._settings.trusted_issuers)
@@ -218,10 +220,25 @@ class Service:
     def _generation(self) -> Generation:
         return self._exchange.in_force.generation
 
-    def _readiness(self) -> readiness.Readiness:
-        return readiness.assess(
-            self._generation(), self._keys, reload_faults=self._reloading.faults, draining=self._draining
+    def _standing(self) -> Standing:
+        failing_fast = {name: endpoint.failing_fast for name, endpoint in self._tailnets.endpoints.items()}
+        return Standing(
+            self._generation(),
+            self._reloading.faults,
+            self._draining,
+            self._doorkeeper.turned_away,
+            failing_fast,
+            state_is_watched=self._watched_state is not None,
+            state_fault=None if self._watched_state is None else self._watched_state.fault,
         )
+
+    def _seen(self) -> Snapshot:
+        # With all exchanges that have ended, also those that are not written yet.
+        self._recorder.flush()
+        return self._sight.look()
+
+    async def _look(self) -> Snapshot:
+        return self._seen()
 
     def _begin_reload(self) -> None:
         if self._audit_journal is not None:
@@ -244,8 +261,13 @@ class Service:
         self._recorder.flush()
         for task in self._background:
             task.cancel()
+        await self._state.close()
+        if self._tracer is not None:
+            await self._tracer.close()
         if self._audit_journal is not None and not self._audit_journal.close(FLUSH_SECONDS):
             self._log.error("the end of the audit log could not be written")
+        if self._webhook is not None and not await self._webhook.close(FLUSH_SECONDS):
+            self._log.warning("audit events for the webhook stay in the spool", pending=self._webhook.pending)
         self._log.info("stopped")
         self._log_journal.close(FLUSH_SECONDS)
 

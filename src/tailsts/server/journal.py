@@ -5,13 +5,15 @@ and counted. Lines are whole: a write that was broken off goes on where it stopp
 """
 
 import asyncio
+import errno
 import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from tailsts.errors import AuditUnavailableError
+from tailsts.server.workers.turns import Turn
 
 # Some 20,000 events.
 MAX_PENDING_BYTES = 8 * 1024 * 1024
@@ -35,6 +37,33 @@ def appending_to(path: PurePath) -> Opener:
         return descriptor
 
     return opener
+
+
+def end_half_line(path: PurePath) -> None:
+    """End the half line that a killed process may have left at the end of a file: no event is to be joined to it.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    found = Path(path)
+    # Of a FIFO or a device nothing can be told.
+    if not found.is_file():
+        return
+    with found.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) == b"\n":
+            return
+    descriptor = appending_to(path)()
+    try:
+        os.write(descriptor, b"\n")
+    except OSError as error:
+        # The journal says that the disk is full, and goes on when it is not.
+        if error.errno not in {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 class _Receipt:
@@ -61,18 +90,21 @@ class Journal:
     """Lines on their way to a file descriptor; added in one thread, the event loop's.
 
     `opener` is called at once, and again after `reopen`, as log rotation wants it. `tell` hears when writing begins
-    to fail (the fault) and when it works again (None); it is called in the writing thread.
+    to fail (the fault) and when it works again (None); it is called in the writing thread. With a `turn`, other
+    processes write there too, and each waits for its own.
     """
 
-    def __init__(self, opener: Opener, tell: Callable[[str | None], None]) -> None:
+    def __init__(self, opener: Opener, tell: Callable[[str | None], None], turn: Turn | None = None) -> None:
         self.lost = 0
         self.fault: str | None = None
         self._opener = opener
         self._tell = tell
+        self._turn = turn
         self._descriptor = opener()
         # A deque, because adding to its end and taking from its beginning are atomic.
         self._queue: deque[bytes | _Receipt] = deque()
         self._rest = b""
+        self._between_lines = True
         self._queued_bytes = 0
         self._written_bytes = 0
         self._reopening = False
@@ -113,12 +145,14 @@ class Journal:
         """Return whether so much is waiting that what anybody can cause should stay out."""
         return self._queued_bytes - self._written_bytes > MAX_PENDING_BYTES // 2
 
+    def trouble(self) -> str | None:
+        """Return why nothing can be kept for sure: the last attempt to write failed, or too much is waiting."""
+        return self.fault or (CROWDED if self.is_crowded() else None)
+
     def require_writable(self) -> None:
-        """Raise AuditUnavailableError if the last attempt to write failed, or too much is waiting."""
-        if self.fault is not None:
-            raise AuditUnavailableError(self.fault, retry_after=round(RETRY_SECONDS))
-        if self.is_crowded():
-            raise AuditUnavailableError(CROWDED, retry_after=round(RETRY_SECONDS))
+        """Raise AuditUnavailableError if there is trouble."""
+        if (trouble := self.trouble()) is not None:
+            raise AuditUnavailableError(trouble, retry_after=round(RETRY_SECONDS))
 
     def reopen(self) -> None:
         """Open the file anew before the next line is written: it may have been moved away."""
@@ -163,10 +197,7 @@ class Journal:
             return False
         self._rest += b"".join(lines)
         try:
-            while self._rest:
-                count = os.write(self._descriptor, self._rest)
-                self._written_bytes += count
-                self._rest = self._rest[count:]
+            self._write_rest()
         except OSError as error:
             self._fail(f"cannot be written: {error.strerror}", receipts)
             return False
@@ -174,6 +205,22 @@ class Journal:
         for receipt in receipts:
             receipt.settle(None)
         return True
+
+    def _write_rest(self) -> None:
+        turn = self._turn
+        if turn is not None:
+            turn.take(self._descriptor)
+        try:
+            while self._rest:
+                write = os.write if turn is None else turn.write
+                count = write(self._descriptor, self._rest)
+                self._between_lines = self._rest.endswith(b"\n", 0, count)
+                self._written_bytes += count
+                self._rest = self._rest[count:]
+        finally:
+            # Nobody else writes in the middle of our line, however long it takes to end it.
+            if turn is not None and self._between_lines:
+                turn.give_back()
 
     def _fail(self, fault: str, receipts: list[_Receipt]) -> None:
         """Tell everybody who waits, also for lines further behind. The lines stay."""

@@ -9,6 +9,7 @@ from structlog.typing import EventDict
 
 from tailsts.server.journal import Journal
 from tailsts.server.settings import Level
+from tailsts.server.workers.turns import Turn
 
 _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -25,8 +26,12 @@ class _LineLogger:
     debug = info = warning = error = exception = critical = _msg
 
 
-def configure(*, json: bool, level: Level, write: Callable[[bytes], object]) -> None:
-    """Let every `structlog.get_logger()` write lines of at least `level` with `write`."""
+def configure(*, json: bool, level: Level, write: Callable[[bytes], object], worker: int | None = None) -> None:
+    """Let every `structlog.get_logger()` write lines of at least `level` with `write`, all with the `worker`."""
+
+    def named(_logger: object, _method: str, entry: EventDict) -> EventDict:
+        return entry if worker is None else {**entry, "worker": worker}
+
     renderer = (
         structlog.processors.JSONRenderer(sort_keys=False)
         if json
@@ -35,6 +40,7 @@ def configure(*, json: bool, level: Level, write: Callable[[bytes], object]) -> 
     )
     structlog.configure(
         processors=[
+            named,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time" if json else "timestamp"),
             structlog.processors.format_exc_info if json else _escaped,
@@ -54,9 +60,9 @@ def _escaped(_logger: object, _method: str, entry: EventDict) -> EventDict:
     }
 
 
-def stderr_journal() -> Journal:
+def stderr_journal(turn: Turn | None = None) -> Journal:
     """Return a journal that writes to standard error. Its own faults have nowhere to be said."""
-    return Journal(_stderr, lambda _fault: None)
+    return Journal(_stderr, lambda _fault: None, turn)
 
 
 def _stderr() -> int:

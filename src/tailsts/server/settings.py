@@ -1,6 +1,7 @@
 """What the server is told, as one frozen value, and every fault in it at once. Pure."""
 
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import PurePath, PurePosixPath
 from typing import Literal
 
@@ -9,11 +10,20 @@ import msgspec
 from tailsts.credentials import Secret
 from tailsts.oidc.source import refuse_url
 from tailsts.policy.model import DEFAULT_TAILNET
+from tailsts.policy.rate import Rate
 from tailsts.policy.trusted import TrustedIssuers
+from tailsts.server.traces.collector import Traces
+from tailsts.server.webhook.cloudevents import Receiver, refuse_source
+from tailsts.state.naming import refuse_state
 
 DEFAULT_TOKEN_URL = "https://api.tailscale.com/api/v2/oauth/token"  # noqa: S105 - an address
 DEFAULT_REF = "main"
 DEFAULT_INTERVAL = 60
+# Some 10 KiB each.
+DEFAULT_IN_FLIGHT = 1000
+MEMORY = "memory"
+# A secret, since there may be a password in the address of another one.
+IN_MEMORY = Secret(MEMORY)
 
 Level = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
@@ -42,6 +52,25 @@ class GitSettings(msgspec.Struct, frozen=True):
     cache_dir: PurePath | None = None
 
 
+class Admission(msgspec.Struct, frozen=True):
+    """Whose requests are looked at: so many at a time, so many from one address; proxies may name another address.
+
+    `trusted_proxies` are networks (CIDR).
+    """
+
+    max_in_flight: int = DEFAULT_IN_FLIGHT
+    peer_rate: Rate | None = None
+    trusted_proxies: tuple[str, ...] = ()
+
+
+class AuditWebhook(msgspec.Struct, frozen=True):
+    """Who gets audit events, and the folder that keeps them until then, of each worker at most so many bytes."""
+
+    receiver: Receiver
+    spool: PurePath
+    spool_bytes: int
+
+
 class Settings(msgspec.Struct, frozen=True):
     """Everything that `tailsts serve` can be told.
 
@@ -65,6 +94,12 @@ class Settings(msgspec.Struct, frozen=True):
     trusted_issuers: TrustedIssuers | None = None
     watch: bool = True
     git: GitSettings | None = None
+    admission: Admission = Admission()
+    state: Secret = IN_MEMORY
+    single_use: bool = False
+    workers: int = 1
+    traces: Traces | None = None
+    audit_webhook: AuditWebhook | None = None
 
 
 def faults(settings: Settings) -> Iterator[str]:
@@ -79,6 +114,13 @@ def faults(settings: Settings) -> Iterator[str]:
         yield "--audience is an empty string"
     if settings.git is not None:
         yield from _git_faults(settings.git)
+    if settings.audit_webhook is not None:
+        yield from _receiver_faults(settings.audit_webhook.receiver)
+    for network in settings.admission.trusted_proxies:
+        if not _is_network(network):
+            yield f"--trusted-proxies: {network!r} is not an address or a network like 10.0.0.0/8"
+    if reason := refuse_state(settings.state.reveal()):
+        yield f"--state: {reason}"
 
 
 def _credential_faults(tailnet: Tailnet) -> Iterator[str]:
@@ -101,6 +143,14 @@ def _git_faults(git: GitSettings) -> Iterator[str]:
         yield "--policies-path is not a folder within the repository"
 
 
+def _receiver_faults(receiver: Receiver) -> Iterator[str]:
+    # Who is who and does what is in the events, and a token beside them.
+    if reason := refuse_url(receiver.url, allow_http=False):
+        yield f"--audit-webhook{_shown(receiver.url)}: {reason}"
+    if reason := refuse_source(receiver.source):
+        yield f"--audit-webhook-source: {reason}"
+
+
 def _refuse_git_url(url: str) -> str | None:
     scheme, _, rest = url.partition("://")
     if scheme == "file":
@@ -109,6 +159,14 @@ def _refuse_git_url(url: str) -> str | None:
         return "its scheme is none of https, file, and http on this machine"
     # Who can change policies on the way can write them.
     return refuse_url(url, allow_http=False)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(url: str) -> str:

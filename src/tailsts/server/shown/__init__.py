@@ -1,0 +1,1 @@
+"""What the admin port shows: numbers, readiness, and how they are put together."""
