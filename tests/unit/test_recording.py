@@ -23,9 +23,9 @@ from tailsts.outcome import (
 from tailsts.policy.condition import Check, Facts, ScopesAmong
 from tailsts.policy.decide import Grant, Miss, Refusal
 from tailsts.server.journal import Journal, Opener, appending_to
-from tailsts.server.metrics import Metrics
 from tailsts.server.recording import Recorder
 from tailsts.server.settings import Level, Settings, Tailnet
+from tailsts.server.shown.metrics import Metrics
 
 MINTED = Minted(AccessToken("tskey-api-x", ("dns",), 3600), Grant("infra", ("dns",)))
 UNKNOWN = Rejected(Reason.UNKNOWN_ISSUER, "no policy names this issuer")

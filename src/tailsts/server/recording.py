@@ -1,7 +1,7 @@
 """Where an event goes: counted, written to the audit log, shown as the decision's line in the service's own log."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tailsts import audit
 from tailsts.audit import Event
@@ -11,8 +11,9 @@ from tailsts.outcome import (
     conclude,
 )
 from tailsts.server.journal import Journal
-from tailsts.server.metrics import Metrics
 from tailsts.server.settings import LEVELS, Settings
+from tailsts.server.shown.metrics import Metrics
+from tailsts.server.webhook.webhook import Webhook
 
 # How long an event may wait for others to be completed and rendered with it, which is cheaper than each alone; and,
 # with the time of one write, what a killed process loses at most.
@@ -23,16 +24,24 @@ class Recorder:
     """Keeps the events of exchanges.
 
     Without an audit log of its own, the decision's line in the service's log is the audit event, and is written
-    whatever the log level: auditing is not switched off.
+    whatever the log level: auditing is not switched off. What a webhook gets is beside that, and holds up nothing.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, log: Journal, audit_log: Journal | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        log: Journal,
+        audit_log: Journal | None,
+        webhook: Webhook | None = None,
+    ) -> None:
         self._metrics = metrics
         self._log = log
         self._kept_in = audit_log or log
         self._required = settings.audit_required
         self._show = _shown(settings, log) if audit_log is not None else None
         self._line = audit.json_line if audit_log is not None or settings.json_logging else audit.console_line
+        self._webhook = webhook
         self._gathered: list[tuple[Event, Ending]] = []
 
     def auditor(self) -> Auditor:
@@ -53,7 +62,10 @@ class Recorder:
         Raises:
             AuditUnavailableError: it could not be written.
         """
-        await self._kept_in.written(self._rendered(event, ending))
+        line = self._rendered(event, ending)
+        if self._webhook is not None:
+            self._webhook.add(_json_of(line))
+        await self._kept_in.written(line)
 
     def flush(self) -> None:
         """Hand what was gathered to the log."""
@@ -61,9 +73,12 @@ class Recorder:
         if not gathered:
             return
         lines = [self._rendered_somehow(event, ending) for event, ending in gathered]
+        if self._webhook is not None:
+            sent = _granted(gathered, lines) if self._webhook.is_crowded() else lines
+            self._webhook.leave_out(len(lines) - len(sent))
+            self._webhook.add(b"".join(map(_json_of, sent)), len(sent))
         if self._kept_in.is_crowded():
-            # What strangers can cause at will must not push out what was granted.
-            granted = [line for (event, _), line in zip(gathered, lines, strict=True) if event.outcome == "granted"]
+            granted = _granted(gathered, lines)
             self._kept_in.lost += len(lines) - len(granted)
             lines = granted
         self._kept_in.add(b"".join(lines), len(lines))
@@ -84,6 +99,16 @@ class Recorder:
         if self._show is not None:
             self._show(event)
         return self._line(event)
+
+
+def _granted(gathered: Sequence[tuple[Event, Ending]], lines: Sequence[bytes]) -> list[bytes]:
+    """Return the lines of what was granted: what strangers can cause at will must not push it out."""
+    return [line for (event, _), line in zip(gathered, lines, strict=True) if event.outcome == "granted"]
+
+
+def _json_of(line: bytes) -> bytes:
+    """Return the event of a line, without the words for people before it: in these, a quote is escaped."""
+    return line[line.index(b'{"event":') :]
 
 
 def _shown(settings: Settings, log: Journal) -> Callable[[Event], None]:
