@@ -1,12 +1,14 @@
 """Every request that leaves this service goes through here, and each has a size, a deadline and a redirect rule.
 
 Never followed: redirects (a key set or a secret must not wander to another host). Never read: proxy settings and
-credentials of the environment. Never sent: anything of an inbound request. Certificates are always verified,
-against the system's roots (or those in SSL_CERT_FILE) and the private ones that were configured.
+credentials of the environment. Never sent: anything of an inbound request, but for the id of its trace where traces are
+on. Certificates are always verified, against the system's roots (or those in SSL_CERT_FILE) and the private ones that
+were configured.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TypeVar
 
@@ -29,6 +31,10 @@ HTTP_OK = 200
 # What is waited for takes some microseconds.
 LAST_WORDS_SECONDS = 0.1
 MAX_ERROR_TEXT = 300
+
+# Gives the `traceparent` (W3C Trace Context) of what is being done at the moment, if that is traced. A variable of the
+# context, so that none of those between the exchange and here has to know of traces.
+TRACEPARENT: ContextVar[Callable[[], str | None] | None] = ContextVar("traceparent", default=None)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -144,17 +150,21 @@ class Outbound:
         return self._send(builder if seconds is None else builder.timeout(timedelta(seconds=seconds)))
 
     async def _send(self, builder: RequestBuilder) -> Response:
+        traced = TRACEPARENT.get()
+        if traced is not None and (traceparent := traced()) is not None:
+            builder = builder.header("traceparent", traceparent)
         try:
             async with builder.build_streamed() as response:
                 # One byte more than allowed tells a body that is too large, and nothing more is read of it.
                 body = await response.body_reader.read(self._limits.body + 1)
-                return _response(response, bytes(body or b""), self._limits, self._read_headers)
+                names = () if response.status == HTTP_OK else self._read_headers
+                return _response(response, bytes(body or b""), self._limits, names)
         except PyreqwestError as error:
             raise _translated(error) from None
 
 
 class SyncOutbound:
-    """The same for programs without an event loop."""
+    """The same for programs without an event loop; its header fields are read whatever the status."""
 
     def __init__(
         self, limits: Limits, *, extra_roots: tuple[bytes, ...] = (), read_headers: tuple[str, ...] = ()
@@ -182,7 +192,7 @@ class SyncOutbound:
 def _response(response: BaseResponse, body: bytes, limits: Limits, names: tuple[str, ...]) -> Response:
     if len(body) > limits.body:
         raise OutboundError("too_large", f"the answer is larger than {limits.body} bytes")
-    if response.status == HTTP_OK or not names:
+    if not names:
         return Response(response.status, body, {})
     found = {name: value for name in names if (value := _header(response, name)) is not None}
     return Response(response.status, body, found)
