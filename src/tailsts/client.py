@@ -25,7 +25,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/:-]+=*")
 
 DECISION_ID = "x-decision-id"
 REDIRECTS = range(300, 400)
-NOT_FOUND, SERVICE_UNAVAILABLE, SERVER_ERRORS = 404, 503, 500
+NOT_FOUND, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE, SERVER_ERRORS = 404, 429, 503, 500
 
 
 class DeniedError(TailstsError):
@@ -80,7 +80,7 @@ class Client:
             reason, asked = answer
             pause = wait if asked is None else max(asked, FIRST_WAIT)
             if time.monotonic() + pause >= deadline:
-                raise ServerUnavailableError(reason)
+                raise ServerUnavailableError(f"{reason}; it asks to wait {asked:.0f} s" if asked else reason)
             self._say(f"{reason}; trying again in {pause:g} s")
             time.sleep(pause)
             wait = min(wait * 2, LAST_WAIT)
@@ -97,7 +97,10 @@ class Client:
             return _token(response)
         message = _message(response, sent)
         if _is_worth_repeating(response):
-            return f"{self._url} answered {response.status}: {message}", _retry_after(response)
+            # Without a decision it was turned away unread, or by a proxy: there is nothing of it in the log.
+            is_logged = response.status == SERVICE_UNAVAILABLE and DECISION_ID in response.headers
+            where = "; the server's log has the reason" if is_logged else ""
+            return f"{self._url} answered {response.status}: {message}{where}", _retry_after(response)
         if response.status == NOT_FOUND or response.status in REDIRECTS:
             # Never followed: the OIDC token is for this server alone.
             raise ServerUnavailableError(
@@ -118,7 +121,7 @@ def _token(response: Response) -> Secret:
 def _is_worth_repeating(response: Response) -> bool:
     # 502 and 504 without a decision come from a proxy before the server: it may be restarting.
     from_proxy = response.status in {502, 504} and DECISION_ID not in response.headers
-    return response.status == SERVICE_UNAVAILABLE or from_proxy
+    return response.status in {SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS} or from_proxy
 
 
 def _retry_after(response: Response) -> float | None:

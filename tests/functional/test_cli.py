@@ -22,7 +22,9 @@ from fakes.policies import policy
 from fakes.service import Service, environment, run, unused_port
 from fakes.tailscale import FakeTailscale
 
-COMMANDS = ("check", "demo", "explain", "fixtures", "issuer", "new", "schema", "serve", "test", "token")
+COMMANDS = (
+    *("audit", "check", "demo", "explain", "fixtures", "issuer", "new", "probe", "schema", "serve", "test", "token"),
+)
 
 
 @contextmanager

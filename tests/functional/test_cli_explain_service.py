@@ -190,6 +190,32 @@ def test_a_decision_of_the_past(tmp_path: Path, without: tuple[str, ...]) -> Non
     assert '\n  actual   "repo:evil/infra:ref:refs/heads/main"' in shown[-2].stdout
 
 
+def test_a_decision_that_a_policy_would_have_allowed(tmp_path: Path) -> None:
+    """Of what a policy allows and the service withheld all the same, --decision says so, and why."""
+    with FakeIssuer() as issuer, FakeTailscale() as tailscale:
+        policies = {
+            "once": policy(issuer.url, single_use=True),
+            "seldom": policy(issuer.url, subject="seldom", rate_limit="1/day"),
+            "broken": policy(issuer.url, subject="broken"),
+        }
+        with Service(tmp_path, policies, tailscale) as service:
+            service.wait_for_keys()
+            token = issuer.token()
+            answers = [service.exchange(token, ["dns:read"]) for _ in range(2)]
+            answers += [service.exchange(issuer.token(sub="seldom", jti=name), ["dns:read"]) for name in "ab"]
+            tailscale.trouble = CLOSE
+            answers.append(service.exchange(issuer.token(sub="broken"), ["dns:read"]))
+            asked = [(service.event_of(answer)["reason"], answer.headers["X-Decision-Id"]) for answer in answers]
+            log = str(service.audit_log)
+            said = {reason: explain("--decision", each, "--audit-log", log).stdout for reason, each in asked}
+    assert [answer.status for answer in answers] == [200, 403, 200, 429, 503]
+    assert "allows it, but" not in said["granted"]
+    assert not [text for text in said.values() if "no policy is for such a token" in text]
+    assert "\npolicy once allows it, but the token was used already" in said["replayed"]
+    assert "\npolicy seldom allows it, but this subject asked more often than its rate_limit" in said["rate_limited"]
+    assert "\npolicy broken allows it, but Tailscale could not give a token" in said["tailscale_unavailable"]
+
+
 def test_no_such_decision(tmp_path: Path) -> None:
     """A log that cannot be read, or that does not know of it, is exit 2, and is said."""
     log = tmp_path / "audit.jsonl"

@@ -54,7 +54,7 @@ def test_addresses(path: str, asked: str) -> None:
         assert [request.path for request in server.requests] == [asked]
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 405, 408, 413, 415, 429, 431])
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 408, 413, 415, 431])
 def test_denied(status: int) -> None:
     """A no is final: the status, the text and the id under which the audit log explains it."""
     reply = http(status, b"denied: scopes not allowed (decision d1)\n", X_Decision_Id="d1", Retry_After="1")
@@ -183,6 +183,16 @@ def test_retry_after() -> None:
     assert times[1] - times[0] >= 1
 
 
+@pytest.mark.parametrize("headers", [{"X_Decision_Id": "d1"}, {}])
+def test_where_the_reason_is(headers: dict[str, str]) -> None:
+    """Who decided that it cannot be told now has logged why, and is said to; who turned it away unread is not."""
+    expected = "503: later" + ("; the server's log has the reason" if headers else "")
+    with ScriptedServer(lambda _request: http(503, b"later\n", **headers)) as server:
+        with pytest.raises(ServerUnavailableError) as caught:
+            exchange(server, timeout=0.1)
+        assert str(caught.value) == f"http://127.0.0.1:{server.port}/ answered {expected}"
+
+
 def test_retry_after_nothing() -> None:
     """A server that says "at once" is asked again soon, but not as fast as the machine can."""
     with ScriptedServer(lambda _request: http(503, b"", Retry_After="0")) as server:
@@ -191,14 +201,14 @@ def test_retry_after_nothing() -> None:
         assert 2 <= len(server.requests) <= 5
 
 
-@pytest.mark.parametrize("field", ["60", "999999999999999999"])
-def test_retry_after_the_time_out(field: str) -> None:
-    """Who is told to come back when nobody waits any more gives up at once, with the reason."""
+@pytest.mark.parametrize(("field", "seconds"), [("60", "60"), ("999999999999999999", "999999999")])
+def test_retry_after_the_time_out(field: str, seconds: str) -> None:
+    """Who is told to come back when nobody waits any more gives up at once, with the reason, and says until when."""
     started = time.monotonic()
     with ScriptedServer(lambda _request: http(503, b"no keys\n", Retry_After=field)) as server:
         with pytest.raises(ServerUnavailableError) as caught:
             exchange(server, timeout=30)
-        assert str(caught.value) == f"http://127.0.0.1:{server.port}/ answered 503: no keys"
+        assert str(caught.value).endswith(f"/ answered 503: no keys; it asks to wait {seconds} s")
         assert len(server.requests) == 1
     assert time.monotonic() - started < 10
 

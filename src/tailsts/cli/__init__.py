@@ -8,7 +8,20 @@ from tailsts import __version__
 from tailsts.server import process
 
 # Each is a module of this package with a click command of the same name in it.
-COMMANDS = ("check", "demo", "explain", "fixtures", "issuer", "new", "schema", "serve", "test", "token")
+COMMANDS = (
+    "audit",
+    "check",
+    "demo",
+    "explain",
+    "fixtures",
+    "issuer",
+    "new",
+    "probe",
+    "schema",
+    "serve",
+    "test",
+    "token",
+)
 
 
 class _Commands(click.Group):
@@ -37,5 +50,6 @@ class _Commands(click.Group):
 def main() -> None:
     """Trade a third-party OIDC token for a short-lived Tailscale API access token.
 
-    Operators: write policies (`new`), `check` and `test` them, `serve`, and `explain` denials. Workloads: `token`.
+    Operators: write policies (`new`), `check` and `test` them, `serve`, `probe` what is served, `explain` denials, and
+    read the log (`audit`). Workloads: `token`.
     """

@@ -43,7 +43,7 @@ _GIT_OPTIONS = (
         envvar="TAILSTS_POLICIES_GIT",
         show_envvar=True,
         metavar="URL",
-        help="A git repository of policies, over https or file, in place of --policies-dir.",
+        help="A git repository of policies, in place of --policies-dir: https, file, or http on this machine.",
     ),
     click.option(
         "--policies-ref",
@@ -51,7 +51,7 @@ _GIT_OPTIONS = (
         show_envvar=True,
         default=DEFAULT_REF,
         show_default=True,
-        help="The branch or tag in it.",
+        help="The branch, tag or commit in it.",
     ),
     click.option(
         "--policies-path",
@@ -75,7 +75,7 @@ _GIT_OPTIONS = (
         envvar="TAILSTS_POLICIES_TOKEN_FILE",
         show_envvar=True,
         type=click.Path(path_type=Path),
-        help="A file that holds the token for it.",
+        help="A file that holds the token for it, or user:token. Read for each look.",
     ),
     click.option(
         "--cache-dir",
