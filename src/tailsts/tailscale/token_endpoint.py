@@ -14,9 +14,10 @@ import msgspec
 from pyreqwest.http import Url
 
 from tailsts.credentials import AccessToken, Secret
-from tailsts.errors import OutboundError, TailscaleAnswerError, TailscaleUnavailableError
+from tailsts.errors import OutboundError, TailscaleAnswerError, TailscaleNotAskedError, TailscaleUnavailableError
 from tailsts.outbound import HTTP_OK, Limits, Outbound, Response
 from tailsts.policy.decide import Grant
+from tailsts.tailscale import circuit
 from tailsts.tailscale.answer import access_token, error_text, seconds_to_wait
 
 # Tailscale's answers have some hundred bytes. Ten seconds in all is what a caller bears; three to connect leave
@@ -40,6 +41,7 @@ class TokenEndpoint:
     """Mints access tokens with one credential. `monotonic` gives seconds.
 
     `doubted` is set when Tailscale does not accept the credential: its secret may have been replaced by another.
+    `failing_fast` tells whether Tailscale failed so often in a row that it is hardly asked for now.
     """
 
     def __init__(
@@ -54,6 +56,9 @@ class TokenEndpoint:
         self._authorization = _basic(credential.client_id, credential.client_secret)
         self._url = Url(credential.token_url)
         self._monotonic = monotonic
+        self._circuit = circuit.CLOSED
+        self._answers = 0
+        self._rules = circuit.Rules()
         self._outbound = Outbound(
             LIMITS,
             extra_roots=tuple(extra_roots),
@@ -68,23 +73,58 @@ class TokenEndpoint:
         """Use this secret from the next request on. What is in flight ends with the one that it was sent with."""
         self._authorization = _basic(self._client_id, secret)
 
+    @property
+    def failing_fast(self) -> bool:
+        """Whether Tailscale failed so often in a row that it is hardly asked for now."""
+        return self._circuit.open
+
     async def mint(self, grant: Grant) -> AccessToken:
         """Ask for a token with exactly the grant's scopes and tags.
 
         Raises:
-            TailscaleUnavailableError: no answer, a passing failure, or too many requests.
+            TailscaleUnavailableError: no answer, a passing failure, too many requests, or so many failures in a row
+                that it was not asked.
             TailscaleAnswerError: an answer that is wrong, wider than asked, or says that we are misconfigured.
         """
-        response = await self._ask(_form(grant.scopes, grant.tags))
+        if self._circuit is not circuit.CLOSED:
+            self._pass_circuit(grant.policy)
+        started, answers = self._monotonic(), self._answers
+        try:
+            response = await self._ask(_form(grant.scopes, grant.tags), started)
+        except TailscaleUnavailableError:
+            self._note_failure(grant.policy, started, answers)
+            raise
+        if response.status >= SERVER_ERRORS:
+            self._note_failure(grant.policy, started, answers)
+        else:
+            # Whatever it says, there is somebody: also 429, which is for its caller alone.
+            self._answers += 1
+            self._circuit = circuit.CLOSED
         if response.status == HTTP_OK:
             return access_token(response.body, grant.scopes, grant.tags)
         if response.status == UNAUTHORIZED:
             self.doubted.set()
         raise _fault(response)
 
-    async def _ask(self, form: bytes) -> Response:
+    def _pass_circuit(self, policy: str) -> None:
+        """Let a request of the policy through, or not."""
+        if not circuit.stops(self._circuit, policy):
+            return
+        now = self._monotonic()
+        if circuit.wait(self._circuit, policy, now):
+            text = f"Tailscale failed {self._circuit.failures} times in a row and was not asked"
+            raise TailscaleNotAskedError(text, retry_after=circuit.retry_after(self._circuit, policy, now))
+        self._circuit = circuit.tried(self._circuit, self._rules, now, policy)
+
+    def _note_failure(self, policy: str, started: float, answers: int) -> None:
+        now = self._monotonic()
+        # While it waited in vain others got no answer either: then the silence is as old as the request.
+        since = started if answers == self._answers else now
+        self._circuit = circuit.failed(self._circuit, self._rules, now, policy, since)
+
+    async def _ask(self, form: bytes, started: float) -> Response:
         """Send the request, and once more if the first one probably was not served; within one deadline."""
-        deadline = self._monotonic() + LIMITS.total
+        deadline = started + LIMITS.total
         outcome = await self._attempt(form, None)
         if _is_worth_another(outcome):
             left = deadline - self._monotonic()
