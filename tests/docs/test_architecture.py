@@ -14,6 +14,7 @@ SOURCE = ROOT / "src/tailsts"
 PAGE = read("docs/architecture.md")
 MODULES = sorted(SOURCE.rglob("*.py"))
 MAX_FUNCTION_LINES, MAX_MODULE_LINES = 40, 300
+CONTRACTS = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -42,9 +43,37 @@ def test_every_module_has_its_sentence() -> None:
 
 def test_layers() -> None:
     """The order of imports on the page is the one that is checked."""
-    contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
-    checked = " > ".join(layer.replace("tailsts.", "") for layer in contracts[0]["layers"])
+    checked = " > ".join(layer.replace("tailsts.", "") for layer in CONTRACTS[0]["layers"])
     assert f"`{checked}`" in PAGE
+
+
+def modules_of(name: str) -> set[str]:
+    """Return the files of a module of the table, or of a package with all that is in it."""
+    found = SOURCE / name
+    return {str(path.relative_to(SOURCE)) for path in ([found] if found.is_file() else found.rglob("*.py"))}
+
+
+def marked_pure() -> set[str]:
+    """Return the files that the table calls pure: by their row, but for those that the sentence calls otherwise."""
+    pure: set[str] = set()
+    for names, mark, sentence in rows(section(PAGE, "Rooms")):
+        # Of a package, the sentence may have exceptions: "`a.py` (I)", "`a.py`, `b.py` are pure".
+        (package, *_) = code(names)
+        touching = {package + name for name in re.findall(r"`(\w+\.py)` \(I\)", sentence)}
+        named_pure = {package + name for part in re.findall(r"(.*) are pure", sentence) for name in code(part)}
+        if mark == "P":
+            pure |= {file for name in code(names) for file in modules_of(name)} - touching
+        pure |= named_pure
+    # What only marks a folder as a package is not counted.
+    return {name for name in pure if len((SOURCE / name).read_text().splitlines()) > 1}
+
+
+def test_what_is_called_pure_is_checked() -> None:
+    """Each module that the table calls pure is among those that import-linter holds to it."""
+    (contract,) = (each for each in CONTRACTS if each["name"].startswith("What judges touches nothing"))
+    held = {name.removeprefix("tailsts.").replace(".", "/") for name in contract["source_modules"]}
+    checked = {file for name in held for file in modules_of(name if (SOURCE / name).is_dir() else f"{name}.py")}
+    assert marked_pure() - checked == set()
 
 
 def test_every_cache_is_in_the_table() -> None:

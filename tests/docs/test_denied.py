@@ -35,6 +35,7 @@ def test_reasons() -> None:
     actual |= {reason.value: "401" for reason in Reason}
     actual |= {reason: status for status, reason in MALFORMED.findall(SOURCE)}
     actual |= {kind.reason: status_of_fault(kind) for kind in subclasses(ExchangeFault)}
+    actual |= {"replayed": "403", "rate_limited": "429"}
     actual |= {"internal": "500", "aborted": "none"}
     assert {code(row[0])[0]: row[1] for row in rows(section(PAGE, "Reasons"))} == actual
 

@@ -24,9 +24,11 @@ from tailsts.policy.patterns.pattern import compile_pattern
 from tailsts.policy.places.sheaf import TEST_ENDING
 from tailsts.policy.store import Loaded, Options, load
 from tailsts.policy.trial import read_trials, run, untested
+from tailsts.probing.plan import read_plan
 from tailsts.server.configuration import read_configuration
 
 CONFIGURATION = "tailsts.toml"
+PROBES = "probes.toml"
 FILE = re.compile(r"# (?P<name>[\w.-]+\.toml)\n")
 COOKBOOK = sorted(path for path in (ROOT / "docs/cookbook").glob("*.md") if path.name != "README.md")
 EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir())
@@ -39,7 +41,7 @@ def files(page: Path) -> Mapping[str, str]:
     named = [(FILE.match(block), block) for block in blocks(page.read_text(), "toml")]
     found = [(match["name"], block) for match, block in named if match]
     assert len(found) == len(dict(found)), "a name twice on one page"
-    return {name: block for name, block in found if name != CONFIGURATION}
+    return {name: block for name, block in found if name not in {CONFIGURATION, PROBES}}
 
 
 WITH_FILES = [page for page in PAGES if files(page)]
@@ -178,3 +180,12 @@ def test_the_schema_knows_the_same_keys() -> None:
     """The table of keys has those of the schema for editors, and no other."""
     table = rows(section(read("docs/policies.md"), "Keys"))
     assert {code(row[0])[0] for row in table} == set(PolicyDocument.__struct_fields__)
+
+
+def test_probes() -> None:
+    """Files of probes that pages show can be read."""
+    shown = [block for page in PAGES for block in blocks(page.read_text(), "toml") if block.startswith(f"# {PROBES}\n")]
+    assert shown
+    for text in shown:
+        page = Page(PROBES, text)
+        assert read_plan(page) is not None, page.findings
