@@ -17,7 +17,7 @@ from tailsts.oidc.token import UnverifiedToken, decode
 from tailsts.oidc.verify import VerifiedToken, verify
 from tailsts.opa import Opa
 from tailsts.outcome import Decision, Ending, ExchangeRequest, Malformed, Minted, Outcome, Withheld
-from tailsts.policy.decide import Consult, Grant, Refusal, Wanted, decide
+from tailsts.policy.decide import Consult, Grant, Refusal, Terms, Wanted, decide
 from tailsts.policy.model import Trust
 from tailsts.policy.trusted import TrustedIssuers
 from tailsts.tailscale.token_endpoint import TokenEndpoint
@@ -217,7 +217,7 @@ class Exchange:
         self._auditor.admit()
         if grant.terms is None:
             return await self._mint(grant, caller, event)
-        claim = await self._usage.claim(grant.terms, grant.policy, token, now)
+        claim = await self._claimed(grant.terms, grant.policy, token, now)
         if isinstance(claim, Withheld):
             return claim
         try:
@@ -226,6 +226,9 @@ class Exchange:
             await self._usage.give_back(claim)
             raise
         return msgspec.structs.replace(minted, claim=claim)
+
+    async def _claimed(self, terms: Terms, policy: str, token: UnverifiedToken, now: float) -> Withheld | str:
+        return await self._usage.claim(terms, policy, token, now)
 
     async def _mint(self, grant: Grant, caller: Caller, event: Event) -> Minted:
         started = self._monotonic()

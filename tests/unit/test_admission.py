@@ -51,6 +51,9 @@ def test_host(peer: str, host: str) -> None:
         ("[2001:db8:1:2:3::4]:1", "2001:db8:1:2::/64"),
         ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
         ("[::ffff:192.0.2.1]:1", "192.0.2.1"),
+        # Of a neighbour on the same link: whatever its port.
+        ("[fe80::1%2]:1", "fe80::/64"),
+        ("[fe80::1%2]:2", "fe80::/64"),
     ],
 )
 def test_what_counts_as_one(peer: str, network: str) -> None:

@@ -143,11 +143,11 @@ async def test_refused(traced: Traced, issuer: FakeIssuer, tailscale: FakeTailsc
 
 
 async def test_used_twice(traced: Traced, issuer: FakeIssuer) -> None:
-    """What a policy's terms need is a stage of its own, with the minting in it; the policy is told anyway."""
+    """What a policy's terms need is a stage of its own, before the minting; the policy is told anyway."""
     token = issuer.token(jti="j")
     assert isinstance(await traced.ask(token, "users"), Minted)
     spans = traced.spans()
-    assert (spans["claim"].parent_id, spans["mint"].parent_id) == (spans["exchange"].id, spans["claim"].id)
+    assert (spans["claim"].parent_id, spans["mint"].parent_id) == (spans["exchange"].id, spans["exchange"].id)
     traced.traces.clear()
     await traced.ask(token, "users")
     attributes = traced.spans()["exchange"].attributes

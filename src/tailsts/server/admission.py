@@ -101,7 +101,8 @@ def host_of(peer: str) -> str:
 @lru_cache(4096)
 def network_of(client: str) -> str:
     """Return what is counted as one: an IPv4 address, or the /64 of an IPv6 address."""
-    address = _address(host_of(client))
+    # A neighbour on the same link comes with a zone, which says nothing of who it is.
+    address = _address(host_of(client).partition("%")[0])
     if isinstance(address, IPv6Address):
         return str(ip_network((int(address), IPV6_PREFIX), strict=False))
     return client if address is None else str(address)

@@ -261,15 +261,23 @@ class Service:
         self._recorder.flush()
         for task in self._background:
             task.cancel()
-        await self._state.close()
-        if self._tracer is not None:
-            await self._tracer.close()
-        if self._audit_journal is not None and not self._audit_journal.close(FLUSH_SECONDS):
-            self._log.error("the end of the audit log could not be written")
-        if self._webhook is not None and not await self._webhook.close(FLUSH_SECONDS):
-            self._log.warning("audit events for the webhook stay in the spool", pending=self._webhook.pending)
+        # Side by side: a stop has thirty seconds, not as many for each.
+        await asyncio.gather(self._close_audit(), self._close_webhook(), self._close_tracer(), self._state.close())
         self._log.info("stopped")
         self._log_journal.close(FLUSH_SECONDS)
+
+    async def _close_audit(self) -> None:
+        journal = self._audit_journal
+        if journal is not None and not await asyncio.to_thread(journal.close, FLUSH_SECONDS):
+            self._log.error("the end of the audit log could not be written")
+
+    async def _close_webhook(self) -> None:
+        if self._webhook is not None and not await self._webhook.close(FLUSH_SECONDS):
+            self._log.warning("audit events for the webhook stay in the spool", pending=self._webhook.pending)
+
+    async def _close_tracer(self) -> None:
+        if self._tracer is not None:
+            await self._tracer.close()
 
     def _say_audit_fault(self, fault: str | None) -> None:
         if fault is None:

@@ -15,7 +15,7 @@ from tailsts.oidc.rejected import Rejected
 from tailsts.oidc.token import UnverifiedToken
 from tailsts.outbound import TRACEPARENT
 from tailsts.outcome import Decision, Ending, ExchangeRequest, Malformed, Minted, Outcome, Withheld, conclude
-from tailsts.policy.decide import Consult, Grant, Refusal, Wanted
+from tailsts.policy.decide import Consult, Grant, Refusal, Terms, Wanted
 from tailsts.server import wire
 from tailsts.server.traces.span import Kind, Span, Trace
 from tailsts.server.traces.traceparent import Parent, parse
@@ -127,8 +127,11 @@ class TracedExchange(Exchange):
     ) -> Minted | Withheld:
         if (trace := _TRACE.get()) is not None:
             trace.root.attributes["tailsts.policy"] = grant.policy
-        with _NOT_TRACED if grant.terms is None else _stage("claim"):
-            return await super()._spend(grant, token, caller, now, event)
+        return await super()._spend(grant, token, caller, now, event)
+
+    async def _claimed(self, terms: Terms, policy: str, token: UnverifiedToken, now: float) -> Withheld | str:
+        with _stage("claim"):
+            return await super()._claimed(terms, policy, token, now)
 
     async def _mint(self, grant: Grant, caller: Caller, event: Event) -> Minted:
         with _stage("mint", Kind.CLIENT):
