@@ -1,6 +1,6 @@
 """`python -m tailsts` is the `tailsts` command."""
 
-from tailsts.cli import main
+from tailsts.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -6,7 +6,6 @@ on. Certificates are always verified, against the system's roots (or those in SS
 were configured.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
@@ -28,8 +27,6 @@ USER_AGENT = "tailsts"
 IDLE_CONNECTION_SECONDS = 50
 
 HTTP_OK = 200
-# What is waited for takes some microseconds.
-LAST_WORDS_SECONDS = 0.1
 MAX_ERROR_TEXT = 300
 
 # Gives the `traceparent` (W3C Trace Context) of what is being done at the moment, if that is traced. A variable of the
@@ -96,15 +93,6 @@ def _configured(builder: _Builder, limits: Limits, extra_roots: tuple[bytes, ...
         for certificate in certificates(pem):
             builder = builder.add_root_certificate_der(certificate)
     return builder
-
-
-async def last_words() -> None:
-    """Give the HTTP library's threads the moment that they need, before a program ends that has used it.
-
-    They hand answers over from outside of Python. If Python ends while one is still about it, the process aborts, and
-    nothing can be waited for but time.
-    """
-    await asyncio.sleep(LAST_WORDS_SECONDS)
 
 
 class Outbound:

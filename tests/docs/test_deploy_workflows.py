@@ -124,7 +124,7 @@ def test_what_is_released_was_checked() -> None:
 def test_zizmor() -> None:
     """The auditor of workflows finds nothing."""
     done = subprocess.run(
-        [ZIZMOR, "--offline", "--quiet", "--persona=auditor", ROOT / ".github"],
+        [ZIZMOR, "--offline", "--quiet", "--color=never", "--persona=auditor", ROOT / ".github"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tailsts
 from fakes.pages import ROOT, read
-from tailsts.cli import main
+from tailsts.cli import run
 
 PROJECT = tomllib.loads(read("pyproject.toml"))
 INSTALLED = Path(tailsts.__file__).parent
@@ -43,7 +43,7 @@ def test_metadata() -> None:
 def test_the_command() -> None:
     """The command that is installed is ours."""
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="tailsts")
-    assert script.load() is main
+    assert script.load() is run
 
 
 def test_every_python_is_tested() -> None:

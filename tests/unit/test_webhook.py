@@ -195,7 +195,7 @@ async def test_a_disk_that_fails(collector: FakeCollector, tmp_path: Path, logs:
         webhook.add(events(1200, 1203), 3)
         await eventually_async(lambda: webhook.delivered == 1203)
     assert ids(0, 1203) == [event["id"] for event in collector.events]
-    said = [line["event"] for line in logs if "spool" in str(line["event"])]
+    said = [line["event"] for line in logs if "be written" in str(line["event"])]
     assert said == [
         "the audit spool cannot be written: No such file or directory",
         "the audit spool can be written again",

@@ -53,3 +53,11 @@ def main() -> None:
     Operators: write policies (`new`), `check` and `test` them, `serve`, `probe` what is served, `explain` denials, and
     read the log (`audit`). Workloads: `token`.
     """
+
+
+def run() -> None:
+    """Run the command that the process was started for, and end the process with its status."""
+    try:
+        main()
+    except SystemExit as done:
+        process.end(done.code if isinstance(done.code, int) else int(done.code is not None))

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,6 @@ import msgspec
 from tailsts.cli import annotations, sarif
 from tailsts.cli.explaining import rendered
 from tailsts.cli.judging import FAULTY, judged_with, refuse_file, server_options
-from tailsts.outbound import last_words
 from tailsts.policy.finding import Finding, Page, Severity
 from tailsts.policy.judging.online import judge_online
 from tailsts.policy.judging.together import judge_together
@@ -84,14 +83,9 @@ def _examined(sheaf: Sheaf, options: Options, *, online: bool) -> Report:
         pages = {file.name: Page(file.shown, file.raw.decode()) for file in sheaf.files}
         judge_together(judged, pages, time.time())
         if online:
-            asyncio.run(_ask(judged, pages))
+            asyncio.run(judge_online(judged, pages))
         findings += [finding for page in pages.values() for finding in page.findings]
     return Report(loaded.generation, findings)
-
-
-async def _ask(generation: Generation, pages: Mapping[str, Page]) -> None:
-    await judge_online(generation, pages)
-    await last_words()
 
 
 def _rendered(report: Report, output_format: Format) -> str:

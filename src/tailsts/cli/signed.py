@@ -15,7 +15,7 @@ from tailsts.oidc.rejected import Reason, Rejected
 from tailsts.oidc.source import JwksFile, JwksText, describe
 from tailsts.oidc.token import UnverifiedToken
 from tailsts.oidc.verify import VerifiedToken, verify
-from tailsts.outbound import Outbound, last_words
+from tailsts.outbound import Outbound
 from tailsts.policy.explain import Case, Explanation, explain
 from tailsts.policy.model import Generation, Trust, assemble
 
@@ -67,9 +67,7 @@ def _said(trust: Trust, result: _Result) -> str:
 
 
 async def _results(trusts: Sequence[Trust], token: UnverifiedToken, now: float) -> Sequence[_Result]:
-    results = await asyncio.gather(*(_result(trust, token, now) for trust in trusts))
-    await last_words()
-    return results
+    return await asyncio.gather(*(_result(trust, token, now) for trust in trusts))
 
 
 async def _result(trust: Trust, token: UnverifiedToken, now: float) -> _Result:

@@ -18,7 +18,6 @@ from tailsts.in_force import put_together
 from tailsts.oidc.freshness import Rules
 from tailsts.oidc.keyring import KeyRing
 from tailsts.opa import Opa
-from tailsts.outbound import last_words
 from tailsts.policy.model import Generation
 from tailsts.server import logs, process
 from tailsts.server.admission import Doorkeeper
@@ -79,12 +78,9 @@ def serve(settings: Settings, lines: Iterable[str] = ()) -> None:
 
 
 async def _serve(prepared: Prepared) -> None:
-    service = Service(prepared)
-    await service.run()
-    await last_words()
-    if service.is_reading():
-        # All that counts is written. What is read of policies now would never be used.
-        process.end_at_once()
+    await Service(prepared).run()
+    # All that counts is written. Policies that a thread is still reading would never be used.
+    process.end(0)
 
 
 async def _look_after_workers(parent: Callable[[], Parent]) -> None:
@@ -155,10 +151,6 @@ class Service:
         if channel is not None:
             channel.send(Seen(0, self._seen()))
             await channel.close()
-
-    def is_reading(self) -> bool:
-        """Return whether policies are still being read, which nobody can stop."""
-        return self._reloading.is_reading
 
     async def _say_that_it_is_ready(self) -> Channel | None:
         """Say so in the log. A worker says so to its parent, and obeys it from now on: return the channel to it."""

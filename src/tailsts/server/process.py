@@ -16,6 +16,8 @@ if sys.platform != "win32":
 
 # Objects that were made and are still there, before the garbage collector looks at the young ones.
 COLLECT_AFTER = 10_000
+# The exit status that Python has for output that could not be written.
+UNWRITTEN = 120
 
 
 def spare_the_collector() -> None:
@@ -99,10 +101,19 @@ def survive_early_signals() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def end_at_once() -> NoReturn:
-    """End the process, whatever its threads are about: Python would wait for each of them, a slow remote's as well."""
-    sys.stderr.flush()
-    os._exit(0)
+def end(status: int) -> NoReturn:
+    """End the process with this status once all that was printed is written, whatever its threads are about.
+
+    Python would wait for its own threads, a slow remote's as well. Those of the HTTP library hand answers over from
+    outside of Python: one that does so while Python takes itself apart would abort the process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # The reader has gone, or the disk is full.
+            status = status or UNWRITTEN
+    os._exit(status)
 
 
 def let_threads_finish() -> None:

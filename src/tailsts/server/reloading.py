@@ -47,8 +47,6 @@ class Reloading:
         metrics: Metrics,
     ) -> None:
         self.faults: tuple[str, ...] = ()
-        # Set and seen by two threads: whether policies are being read at this moment.
-        self.is_reading = False
         self._source = source
         self._in_force = in_force
         self._put_in_force = put_in_force
@@ -90,13 +88,9 @@ class Reloading:
 
     def _read(self) -> tuple[Loaded, Said]:
         """Read the policies, and put into words what is to be said of them: of ten thousand, that takes its time."""
-        self.is_reading = True
-        try:
-            with process.behind_exchanges():
-                loaded = self._source.again()
-                return loaded, worth_saying(loaded.findings)
-        finally:
-            self.is_reading = False
+        with process.behind_exchanges():
+            loaded = self._source.again()
+            return loaded, worth_saying(loaded.findings)
 
     def _clear(self) -> None:
         with process.behind_exchanges():

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import structlog
 
-from tailsts.outbound import last_words
 from tailsts.server.webhook.backlog import Backlog
 from tailsts.server.webhook.cloudevents import Receiver, Trouble
 from tailsts.server.webhook.delivery import MAX_EVENTS, Delivery, Verdict
@@ -125,7 +124,6 @@ class Webhook:
         await asyncio.gather(delivering, *others, return_exceptions=True)
         self._backlog.leave()
         self._say_lost()
-        await last_words()
 
     def _chores(self) -> list[Coroutine[None, None, None]]:
         chores = [self._keep(), self._sync(), self._adopt()]
