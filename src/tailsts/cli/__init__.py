@@ -36,6 +36,7 @@ class _Commands(click.Group):
         # Before the server's libraries are loaded, which takes longest; and only where it is about to run.
         if args[:1] == ["serve"]:
             process.survive_early_signals()
+            process.take_small_pages()
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - the same

@@ -95,6 +95,15 @@ def memory_allowed() -> int:
     return allowed
 
 
+def take_small_pages() -> None:
+    """Let the HTTP library's allocator (mimalloc) take memory in small pages, unless whoever starts us wants otherwise.
+
+    It asks Linux for pages of 2 MiB, and touches a little of each: 10 MB of a service of 70. It reads this when it is
+    loaded, so it has to be said before.
+    """
+    os.environ.setdefault("MIMALLOC_ALLOW_THP", "0")
+
+
 def survive_early_signals() -> None:
     """Let a SIGHUP that comes before the service can follow it do nothing; by default it would end the process."""
     if sys.platform != "win32":
