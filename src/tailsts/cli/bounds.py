@@ -1,19 +1,14 @@
 """Options of what the service bounds: requests at a time and from one address, uses of a token, its processes."""
 
-from collections.abc import Callable
-from functools import wraps
-from typing import TypeVar
-
 import click
 import msgspec
 
+from tailsts.cli.grouping import as_one
 from tailsts.credentials import Secret
 from tailsts.policy.rate import Rate, RateError, read_rate
 from tailsts.server.settings import DEFAULT_IN_FLIGHT, MEMORY, Admission
 
 MAX_WORKERS = 64
-
-_Result = TypeVar("_Result")
 
 
 class Bounded(msgspec.Struct, frozen=True):
@@ -90,23 +85,16 @@ _OPTIONS = (
 )
 
 
-def bounds_options(command: Callable[..., _Result]) -> Callable[..., _Result]:
-    """Give the command these options, as one argument `bounded`."""
+def _bounded(
+    *,
+    workers: int,
+    state: str,
+    single_use: bool,
+    max_in_flight: int,
+    peer_rate: Rate | None,
+    trusted_proxies: tuple[str, ...],
+) -> Bounded:
+    return Bounded(Admission(max_in_flight, peer_rate, trusted_proxies), Secret(state), single_use, workers)
 
-    @wraps(command)
-    def collected(
-        *,
-        workers: int,
-        state: str,
-        single_use: bool,
-        max_in_flight: int,
-        peer_rate: Rate | None,
-        trusted_proxies: tuple[str, ...],
-        **others: object,
-    ) -> _Result:
-        admission = Admission(max_in_flight, peer_rate, trusted_proxies)
-        return command(bounded=Bounded(admission, Secret(state), single_use, workers), **others)
 
-    for option in reversed(_OPTIONS):
-        collected = option(collected)
-    return collected
+bounds_options = as_one("bounded", _OPTIONS, _bounded)

@@ -1,21 +1,17 @@
 """Options of the audit webhook, and what becomes of them."""
 
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TypeVar
 
 import click
 import msgspec
 
+from tailsts.cli.grouping import as_one
 from tailsts.errors import FileError
 from tailsts.server.settings import AuditWebhook
 from tailsts.server.webhook.cloudevents import DEFAULT_SOURCE, Receiver
 from tailsts.tailscale.secret_file import read_secret
 
 MEBIBYTE = 1024 * 1024
-
-_Result = TypeVar("_Result")
 
 
 class Hooked(msgspec.Struct, frozen=True):
@@ -72,25 +68,18 @@ _OPTIONS = (
 )
 
 
-def hook_options(command: Callable[..., _Result]) -> Callable[..., _Result]:
-    """Give the command these options, as one argument `hooked`."""
+def _hooked(
+    *,
+    audit_webhook: str | None,
+    audit_spool: Path | None,
+    audit_spool_size: int,
+    audit_webhook_token_file: Path | None,
+    audit_webhook_source: str,
+) -> Hooked:
+    return Hooked(audit_webhook, audit_spool, audit_spool_size, audit_webhook_token_file, audit_webhook_source)
 
-    @wraps(command)
-    def collected(
-        *,
-        audit_webhook: str | None,
-        audit_spool: Path | None,
-        audit_spool_size: int,
-        audit_webhook_token_file: Path | None,
-        audit_webhook_source: str,
-        **others: object,
-    ) -> _Result:
-        hooked = Hooked(audit_webhook, audit_spool, audit_spool_size, audit_webhook_token_file, audit_webhook_source)
-        return command(hooked=hooked, **others)
 
-    for option in reversed(_OPTIONS):
-        collected = option(collected)
-    return collected
+hook_options = as_one("hooked", _OPTIONS, _hooked)
 
 
 def audit_webhook(hooked: Hooked, lines: list[str]) -> AuditWebhook | None:

@@ -1,13 +1,11 @@
 """Options that belong together, and what becomes of them: a group is one value for its command."""
 
 import re
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
+from tailsts.cli.grouping import as_one
 from tailsts.errors import FileError
 from tailsts.files import read_bounded
 from tailsts.policy.finding import Page
@@ -16,8 +14,6 @@ from tailsts.server.settings import DEFAULT_INTERVAL, DEFAULT_REF, GitSettings
 
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 _DURATION = re.compile(r"([0-9]{1,7})([smhd]?)")
-
-_Result = TypeVar("_Result")
 
 
 def duration(text: str) -> int:
@@ -87,30 +83,22 @@ _GIT_OPTIONS = (
 )
 
 
-def git_options(command: Callable[..., _Result]) -> Callable[..., _Result]:
-    """Give the command the options of a git repository, as one argument `git`: None where there is no repository."""
+def _git(
+    *,
+    policies_git: str | None,
+    policies_ref: str,
+    policies_path: str,
+    policies_interval: int,
+    policies_token_file: Path | None,
+    cache_dir: Path | None,
+) -> GitSettings | None:
+    """Return what they say: None where there is no repository."""
+    if policies_git is None:
+        return None
+    return GitSettings(policies_git, policies_ref, policies_path, policies_interval, policies_token_file, cache_dir)
 
-    @wraps(command)
-    def collected(
-        *,
-        policies_git: str | None,
-        policies_ref: str,
-        policies_path: str,
-        policies_interval: int,
-        policies_token_file: Path | None,
-        cache_dir: Path | None,
-        **others: object,
-    ) -> _Result:
-        git = None
-        if policies_git is not None:
-            git = GitSettings(
-                policies_git, policies_ref, policies_path, policies_interval, policies_token_file, cache_dir
-            )
-        return command(git=git, **others)
 
-    for option in reversed(_GIT_OPTIONS):
-        collected = option(collected)
-    return collected
+git_options = as_one("git", _GIT_OPTIONS, _git)
 
 
 def read_page(config: Path, lines: list[str]) -> Page | None:
