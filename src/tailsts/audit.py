@@ -72,7 +72,8 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag
     fingerprint of the minted token; `misses` has, for each of the policies that came nearest to a refused request, the
     check that failed, with what was expected and what the token has; `would_refuse` is the reason for which an
     allow-list that only watches would have refused it; `undelivered` is true if its caller is known to have left
-    before it came. The times of the stages are in milliseconds.
+    before it came. The times of the stages are in milliseconds; `record_ms` only of a wait that was in vain, since an
+    event cannot say how long it took to write it.
     """
 
     time: str
@@ -103,7 +104,9 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag
     verify_ms: float = NOT_REACHED
     decide_ms: float = NOT_REACHED
     opa_ms: float = NOT_REACHED
+    claim_ms: float = NOT_REACHED
     mint_ms: float = NOT_REACHED
+    record_ms: float = NOT_REACHED
 
     def tidy(self) -> None:
         """Keep of the claims what the log keeps, and bring everything to its size. Once, when all is filled in."""
@@ -127,6 +130,9 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True, tag_field="event", tag
         self.decide_ms = int(self.decide_ms * 1000 + 0.5) / 1000 or NOT_REACHED
         self.opa_ms = int(self.opa_ms * 1000 + 0.5) / 1000 or NOT_REACHED
         self.mint_ms = int(self.mint_ms * 1000 + 0.5) / 1000 or NOT_REACHED
+        # Of few exchanges.
+        self.claim_ms = (self.claim_ms and int(self.claim_ms * 1000 + 0.5) / 1000) or NOT_REACHED
+        self.record_ms = (self.record_ms and int(self.record_ms * 1000 + 0.5) / 1000) or NOT_REACHED
 
 
 def json_line(event: Event) -> bytes:

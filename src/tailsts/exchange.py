@@ -15,8 +15,8 @@ from tailsts.in_force import InForce, Keyed, Trusted, at_hand, fetch, first_keys
 from tailsts.oidc.rejected import Reason, Rejected
 from tailsts.oidc.token import UnverifiedToken, decode
 from tailsts.oidc.verify import VerifiedToken, verify
-from tailsts.opa import Opa
-from tailsts.outcome import Decision, Ending, ExchangeRequest, Malformed, Minted, Outcome, Withheld
+from tailsts.opa import Decided, Opa
+from tailsts.outcome import Decision, Ending, ExchangeRequest, Malformed, Minted, Outcome, Use, Withheld
 from tailsts.policy.decide import Consult, Grant, Refusal, Terms, Wanted, decide
 from tailsts.policy.model import Trust
 from tailsts.policy.trusted import TrustedIssuers
@@ -24,7 +24,7 @@ from tailsts.tailscale.token_endpoint import TokenEndpoint
 from tailsts.usage import Usage
 
 # What is said of a token under one trust's keys and may be otherwise under another's.
-_OTHER_UNDER_OTHER_KEYS = frozenset(
+OTHER_UNDER_OTHER_KEYS = frozenset(
     {Reason.ALGORITHM, Reason.AMBIGUOUS_KEY, Reason.BAD_SIGNATURE, Reason.KEY_MISMATCH, Reason.UNKNOWN_KEY}
 )
 
@@ -55,7 +55,6 @@ RecordForSure = Callable[[Event, Ending], Awaitable[None]]
 
 
 Believed = tuple[Trust, VerifiedToken]
-Decided = Callable[[Mapping[str, bool]], Grant | Refusal | Consult]
 
 
 class Auditor(msgspec.Struct, frozen=True):
@@ -180,7 +179,7 @@ class Exchange:
             verdict = verify(token, keys, trust.algorithms, now)
             if isinstance(verdict, VerifiedToken):
                 believed.append((trust, verdict))
-            elif rejected is None or rejected.reason in _OTHER_UNDER_OTHER_KEYS:
+            elif rejected is None or rejected.reason in OTHER_UNDER_OTHER_KEYS:
                 # What the trust says whose key signed counts for more.
                 rejected = verdict
         event.verify_ms = (self._monotonic() - started) * 1000
@@ -198,37 +197,44 @@ class Exchange:
 
     async def _consulted(self, question: Consult, decided: Decided, event: Event) -> Grant | Refusal:
         """Ask Open Policy Agents, as long as the decision depends on one that was not asked yet."""
-        started, deadline = self._monotonic(), self._opa.deadline()
-        answers: dict[str, bool] = {}
-        verdict: Grant | Refusal | Consult = question
+        started = self._monotonic()
         try:
-            while isinstance(verdict, Consult):
-                answers[verdict.policy] = await self._opa.agrees(verdict, deadline)
-                verdict = decided(answers)
+            verdict, fault = await self._opa.consulted(question, decided)
         finally:
             event.opa_ms = (self._monotonic() - started) * 1000
+        if fault is not None:
+            if isinstance(verdict, Refusal):
+                raise fault
+            event.detail = str(fault)
         return verdict
 
     async def _spend(
         self, grant: Grant, token: UnverifiedToken, caller: Caller, now: float, event: Event
     ) -> Minted | Withheld:
-        """Mint, on the terms of the grant: what was claimed and came to nothing is given back."""
+        """Mint, on the terms of the grant: what was used up and came to nothing is given back."""
         event.policy, event.tailnet = grant.policy, grant.tailnet
         self._auditor.admit()
         if grant.terms is None:
             return await self._mint(grant, caller, event)
-        claim = await self._claimed(grant.terms, grant.policy, token, now)
-        if isinstance(claim, Withheld):
-            return claim
+        use = await self._claimed(grant.terms, grant.policy, token, now, event)
+        if isinstance(use, Withheld):
+            return use
         try:
             minted = await self._mint(grant, caller, event)
-        except ExchangeFault:
-            await self._usage.give_back(claim)
+        except BaseException:
+            # Nobody gets a token, whatever became of it.
+            await self._usage.give_back(use, self._now())
             raise
-        return msgspec.structs.replace(minted, claim=claim)
+        return msgspec.structs.replace(minted, use=use)
 
-    async def _claimed(self, terms: Terms, policy: str, token: UnverifiedToken, now: float) -> Withheld | str:
-        return await self._usage.claim(terms, policy, token, now)
+    async def _claimed(
+        self, terms: Terms, policy: str, token: UnverifiedToken, now: float, event: Event
+    ) -> Withheld | Use:
+        started = self._monotonic()
+        try:
+            return await self._usage.claim(terms, policy, token, now)
+        finally:
+            event.claim_ms = (self._monotonic() - started) * 1000
 
     async def _mint(self, grant: Grant, caller: Caller, event: Event) -> Minted:
         started = self._monotonic()
@@ -249,19 +255,29 @@ class Exchange:
     async def _recorded_for_sure(self, for_sure: RecordForSure, event: Event, minted: Minted) -> Outcome:
         """Record the minting now, and return it, or the fault that keeps the token from being handed out."""
         spare = msgspec.structs.replace(event)
+        started = self._monotonic()
         try:
             await for_sure(event, minted)
         except AuditUnavailableError as fault:
-            # Should the first event be written later after all, this one says what became of the token.
+            # Should the first event be written later after all, this one says what became of the token; and how long
+            # it was waited for, which no event can say of itself.
+            spare.record_ms = (self._monotonic() - started) * 1000
             self._auditor.record(spare, fault)
-            await self._usage.give_back(minted.claim)
+            await self._give_back(minted)
             return fault
+        except BaseException:
+            await self._give_back(minted)
+            raise
         return minted
+
+    async def _give_back(self, minted: Minted) -> None:
+        if minted.use is not None:
+            await self._usage.give_back(minted.use, self._now())
 
 
 def _is_open(verdict: Refusal | Rejected) -> bool:
     """Return whether another trust's keys may still come to another verdict."""
-    return isinstance(verdict, Refusal) or verdict.reason in _OTHER_UNDER_OTHER_KEYS
+    return isinstance(verdict, Refusal) or verdict.reason in OTHER_UNDER_OTHER_KEYS
 
 
 def _note_request(event: Event, wanted: Wanted) -> None:

@@ -4,19 +4,24 @@ Yes is the JSON value `true` and nothing else: an undefined rule, an object, or 
 or answers that it failed, is neither.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from tailsts.errors import OpaUnavailableError, OutboundError, StrictJsonError
 from tailsts.outbound import HTTP_OK, Limits, Outbound
-from tailsts.policy.decide import Consult
+from tailsts.policy.decide import Consult, Grant, Refusal
 from tailsts.strictjson import decode as decode_json
 
-# All questions of one exchange together. A caller waits for it, and it is next door.
+# One question, and all questions of one exchange together: an agent that hangs leaves time for another policy's.
+# A caller waits for it, and it is next door.
 DEADLINE = 1.0
+TOGETHER = 2 * DEADLINE
 LIMITS = Limits(connect=DEADLINE, total=DEADLINE, body=64 * 1024)
 RETRY_AFTER = 5
+
+# A decision, by what agents said so far of policies: see `tailsts.policy.decide`.
+Decided = Callable[[Mapping[str, bool]], Grant | Refusal | Consult]
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -30,7 +35,31 @@ class Opa:
 
     def deadline(self) -> float:
         """Return until when, by the monotonic clock, questions that are asked from now on may take."""
-        return self._monotonic() + DEADLINE
+        return self._monotonic() + TOGETHER
+
+    async def consulted(
+        self, question: Consult, decided: Decided
+    ) -> tuple[Grant | Refusal, OpaUnavailableError | None]:
+        """Return what is decided when every agent was asked that it depends on, and the first fault of one, if any.
+
+        An agent that gives no answer agrees to nothing, and is not asked again: it stands in the way of its own
+        policies alone. A grant is one all the same; a refusal then is more than anybody knows.
+        """
+        deadline = self.deadline()
+        answers: dict[str, bool] = {}
+        faults: dict[str, OpaUnavailableError] = {}
+        verdict: Grant | Refusal | Consult = question
+        while isinstance(verdict, Consult):
+            agrees = False
+            if verdict.opa.url not in faults:
+                try:
+                    agrees = await self.agrees(verdict, deadline)
+                except OpaUnavailableError as fault:
+                    # Its traceback would hold this frame, and the frame the fault.
+                    faults[verdict.opa.url] = fault.with_traceback(None)
+            answers[verdict.policy] = agrees
+            verdict = decided(answers)
+        return verdict, next(iter(faults.values()), None)
 
     async def agrees(self, question: Consult, deadline: float) -> bool:
         """Return whether the agent says yes to what a policy would grant.
@@ -38,7 +67,7 @@ class Opa:
         Raises:
             OpaUnavailableError: it gave no answer in time, or none that is one.
         """
-        left = deadline - self._monotonic()
+        left = min(DEADLINE, deadline - self._monotonic())
         if left <= 0:
             raise _unavailable(question, "no time is left to ask it")
         try:

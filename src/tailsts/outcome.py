@@ -10,6 +10,7 @@ from tailsts.errors import ExchangeFault, UnavailableError
 from tailsts.oidc.rejected import Rejected
 from tailsts.policy.decide import Grant, Refusal, Wanted
 from tailsts.policy.observe import record
+from tailsts.policy.rate import Rate
 
 
 class ExchangeRequest(msgspec.Struct, frozen=True, gc=False):
@@ -27,12 +28,21 @@ class Malformed(msgspec.Struct, frozen=True):
     message: str
 
 
+class Use(msgspec.Struct, frozen=True, gc=False):
+    """What an exchange used up, told from all others by `mark`: the token, its subject's rate; '' where it did not."""
+
+    mark: str
+    claim: str = ""
+    counted: str = ""
+    rate: Rate | None = None
+
+
 class Minted(msgspec.Struct, frozen=True, gc=False):
-    """The access token, and the grant that it was minted for. `claim` is what was claimed for it, '' if nothing."""
+    """The access token, the grant that it was minted for, and what was used up for it, if anything."""
 
     token: AccessToken
     grant: Grant
-    claim: str = ""
+    use: Use | None = None
 
 
 class Withheld(msgspec.Struct, frozen=True):

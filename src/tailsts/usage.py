@@ -5,12 +5,15 @@ token that was not counted.
 """
 
 import hashlib
+import random
 
-from tailsts.errors import StateUnavailableError
+from msgspec.structs import replace
+
 from tailsts.oidc.token import UnverifiedToken
 from tailsts.oidc.verify import LEEWAY
-from tailsts.outcome import Withheld
+from tailsts.outcome import Use, Withheld
 from tailsts.policy.decide import Terms
+from tailsts.policy.rate import Rate
 from tailsts.state.state import State
 
 # A token is good for the leeway beyond its `exp`, and clocks are read some seconds earlier or later.
@@ -23,52 +26,59 @@ class Usage:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    async def claim(self, terms: Terms, policy: str, token: UnverifiedToken, now: float) -> Withheld | str:
+    async def claim(self, terms: Terms, policy: str, token: UnverifiedToken, now: float) -> Withheld | Use:
         """Count one use of the `policy`, and claim the `token` for it if it may be used once only.
 
-        Return what was claimed, '' if nothing had to be: to `give_back` if no access token comes of it. The token is
-        one that the grant with these terms was made for, so that it is verified.
+        Return what was used up: to `give_back` if no access token comes of it. The token is one that the grant with
+        these terms was made for, so that it is verified.
 
         Raises:
             StateUnavailableError: it cannot be counted.
         """
+        # A name, no secret: it must be unlike all others.
+        use = Use(f"{random.getrandbits(128):032x}")
         # First the token: one that was used, and stolen since, must not use up its subject's rate.
-        claim = ""
         if terms.bounds.single_use:
-            claim = identity(token)
-            if not await self._state.claim(claim, terms.expires_at + ACCEPTED_LONGER, now):
+            use = replace(use, claim=identity(token))
+            if not await self._state.claim(use.claim, terms.expires_at + ACCEPTED_LONGER, now, use.mark):
                 return Withheld("replayed")
-        seconds = await self._waiting(terms, policy, now, claim)
-        return Withheld("rate_limited", seconds) if seconds else claim
-
-    async def _waiting(self, terms: Terms, policy: str, now: float, claim: str) -> int:
-        """Return how many seconds the subject has to wait, 0 if it need not; then with the same token, if it has to."""
         if terms.bounds.rate is None:
-            return 0
-        key = digest("rate", policy, terms.issuer, terms.subject)
+            return use
+        return await self._counted(use, digest("rate", policy, terms.issuer, terms.subject), terms.bounds.rate, now)
+
+    async def _counted(self, use: Use, key: str, rate: Rate, now: float) -> Withheld | Use:
+        """Count it for the rate as well. A subject that has to wait can come again with the same token."""
         try:
-            seconds = await self._state.take(key, terms.bounds.rate, now)
-        except StateUnavailableError:
-            await self.give_back(claim)
+            seconds = await self._state.take(key, rate, now, use.mark)
+        except BaseException:
+            await self.give_back(use, now)
             raise
         if seconds:
-            await self.give_back(claim)
-        return seconds
+            await self.give_back(use, now)
+            return Withheld("rate_limited", seconds)
+        return replace(use, counted=key, rate=rate)
 
-    async def give_back(self, claim: str) -> None:
-        """Let the token be used after all: what it was claimed for, '' if nothing, did not come about."""
-        if claim:
-            await self._state.give_back(claim)
+    async def give_back(self, use: Use, now: float) -> None:
+        """Let all be as if it had not been used: what it was used for did not come about."""
+        try:
+            if use.claim:
+                await self._state.give_back(use.claim, use.mark)
+        finally:
+            # Also if this is broken off meanwhile.
+            if use.rate is not None:
+                await self._state.untake(use.counted, use.rate, now, use.mark)
 
 
 def identity(token: UnverifiedToken) -> str:
-    """Return what tells the token from all others: issuer and `jti` (RFC 7519, 4.1.7), else what was signed.
+    """Return what tells the token from all others: issuer, key and `jti` (RFC 7519, 4.1.7), else what was signed.
 
-    Never the whole text: some signatures can be written in more than one way, and each would be a token of its own.
+    With the key, since two clusters may have one issuer's name and give the same `jti`: by its id, which is signed too.
+    Not by the place that the key came from: two policies may name two places of one key. Never the whole text: some
+    signatures can be written in more than one way, and each would be a token of its own.
     """
     name = token.unverified_claims.get("jti")
     if isinstance(name, str) and name:
-        return digest("jti", token.unverified_issuer, name)
+        return digest("jti", token.unverified_issuer, token.key_id or "", name)
     return digest("signed", token.signing_input.decode("ascii"))
 
 

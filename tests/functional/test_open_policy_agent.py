@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +153,19 @@ def test_the_next_policy_may_allow_it(site: Deployment, agent: Agent) -> None:
     assert (answer.status, site.service.event_of(answer)["policy"]) == (200, "users")
     assert [asked["policy"] for asked in agent.inputs] == ["tagged", "users"]
     assert site.service.metric("tailsts_stage_seconds_count", stage="opa") > 0
+
+
+def test_an_agent_that_is_down_stops_its_own_policies_alone(
+    tmp_path: Path, issuer: FakeIssuer, tailscale: FakeTailscale
+) -> None:
+    """Where another policy allows the request, it is granted by that one, and the event says which agent is down."""
+    opa = f'[opa]\nurl = "http://127.0.0.1:9{DATA}"\n'
+    policies = {"a": policy(issuer.url, allowed_scopes=["users", "dns:read"]) + opa, "b": policy(issuer.url)}
+    with Service(tmp_path, policies, tailscale) as service:
+        service.wait_for_keys()
+        answer = service.exchange(issuer.token(), ["dns:read"])
+        event = service.event_of(answer)
+        assert (answer.status, event["policy"], event["outcome"]) == (200, "b", "granted")
+        assert event["detail"].startswith("the Open Policy Agent of policy a (")
+        assert service.exchange(issuer.token(), ["users"]).status == 503
+        assert service.exchange(issuer.token(), ["auth_keys"]).status == 403

@@ -1,9 +1,9 @@
 """Outages that no other test of the whole service shows: rows of the table in docs/operations.md."""
 
 import json
-import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +22,7 @@ from fakes.tailscale import FakeTailscale
 from fakes.workers import is_running, processes
 
 SCOPES = ["dns:read"]
+LATE = {"access_token": "tskey-api-late", "token_type": "Bearer", "expires_in": 3600, "scope": "dns:read"}
 ONCE, PLAIN = "repo:acme/once", "repo:acme/plain"
 # What a pipe holds, and far more lines than that.
 PIPE = 64 * 1024
@@ -83,28 +84,30 @@ def test_a_required_log_that_nobody_reads(tmp_path: Path, issuer: FakeIssuer, ta
 
 
 def test_connections_wait(tmp_path: Path, issuer: FakeIssuer, tailscale: FakeTailscale) -> None:
-    """Beyond as many connections as may be open, here for want of files, callers wait until others are closed."""
+    """When all the connections that may be open, here for want of files, wait for us, further callers wait as well."""
     service = told(tmp_path, issuer, tailscale)
-    token = issuer.token()
-    # A hundred of the files are for everything else.
-    with unread(service, "sh", "-c", 'ulimit -n 160 && exec "$@"', "sh"), ThreadPoolExecutor(1) as caller:
-        eventually(lambda: service.exchange(token).status == 200)
-        idle = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(80)]
+    tokens = [issuer.token() for _ in range(80)]
+    # A hundred of the files are for everything else, those for Tailscale among them.
+    with unread(service, "sh", "-c", 'ulimit -n 160 && exec "$@"', "sh"), ThreadPoolExecutor(80) as callers:
+        eventually(lambda: service.exchange(tokens[0]).status == 200)
         before = len(tailscale.requests)
-        waiting = caller.submit(service.exchange, token)
+        tailscale.trouble = Later(3, http(200, json.dumps(LATE).encode()))
+        flying = []
+        for token in tokens:
+            flying.append(callers.submit(service.exchange, token, SCOPES))
+            # One after the other: who connects, and then has no time to ask, is one of a crowd.
+            time.sleep(0.01)
+        eventually(lambda: len(tailscale.requests) >= before + 55)
         with pytest.raises(TimeoutError):
-            waiting.result(1)
-        assert len(tailscale.requests) == before
-        for connection in idle:
-            connection.close()
-        assert waiting.result().status == 200
+            service.request("GET", "/healthz", timeout=1)
+        assert len(tailscale.requests) <= before + 61
+        assert {future.result().status for future in flying} == {200}
 
 
 def test_a_parent_that_is_killed_breaks_off_nothing(tmp_path: Path) -> None:
     """SIGKILL of the parent of workers: what they have in hand is answered, then they end."""
-    answer = {"access_token": "tskey-api-late", "token_type": "Bearer", "expires_in": 3600, "scope": "dns:read"}
     with deployed(tmp_path, ["--workers", "2"]) as site, ThreadPoolExecutor(8) as callers:
-        site.tailscale.trouble = Later(2, http(200, json.dumps(answer).encode()))
+        site.tailscale.trouble = Later(2, http(200, json.dumps(LATE).encode()))
         flying = [callers.submit(site.service.exchange, site.issuer.token(), SCOPES) for _ in range(8)]
         eventually(lambda: len(site.tailscale.requests) == 8)
         workers = processes(site.service)
@@ -152,7 +155,7 @@ def test_redis_takes_nothing(
 def test_redis_fails_when_a_token_should_be_given_back(
     tmp_path: Path, issuer: FakeIssuer, tailscale: FakeTailscale
 ) -> None:
-    """A token that was claimed before Redis and Tailscale failed stays used when both are back; another one is not."""
+    """A token that was claimed before Redis and Tailscale failed is given back when both are back: once."""
     redis = RedisServer("--appendonly", "yes", "--appendfsync", "always", "--dir", str(tmp_path))
 
     def both_fail(_request: object) -> Reply:
@@ -165,6 +168,6 @@ def test_redis_fails_when_a_token_should_be_given_back(
         assert service.exchange(token, SCOPES).status == 503
         tailscale.trouble = None
         redis.start()
+        assert service.exchange(token, SCOPES).status == 200
         answer = service.exchange(token, SCOPES)
         assert (answer.status, service.event_of(answer)["reason"]) == (403, "replayed")
-        assert service.exchange(issuer.token(sub=ONCE), SCOPES).status == 200

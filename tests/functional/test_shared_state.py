@@ -118,6 +118,42 @@ def test_redis_hangs(servers: tuple[Service, Service], issuer: FakeIssuer, redis
     assert servers[0].exchange(issuer.token(sub=ONCE), SCOPES).status == 200
 
 
+def test_the_same_token_after_a_hang(
+    servers: tuple[Service, Service], issuer: FakeIssuer, redis: RedisServer, tailscale: FakeTailscale
+) -> None:
+    """Who got 503 since Redis hung comes again with the same token, to either server, and gets one; and no second."""
+    tokens = [issuer.token(sub=ONCE) for _ in range(8)]
+    for server in servers:
+        # With a connection, over which Redis has the claim when it goes on.
+        server.exchange(issuer.token(sub=ONCE), SCOPES)
+    before = len(tailscale.requests)
+    redis.pause()
+    answers = present(servers, tokens)
+    assert {(answer.status, answer.headers["Retry-After"]) for answer in answers} == {(503, "1")}
+    redis.resume()
+    eventually(lambda: redis.say("KEYS", "tailsts:claim:*") == f"*{before}")
+    assert Counter(answer.status for answer in present(servers[::-1], tokens)) == {200: 8}
+    assert Counter(answer.status for answer in present(servers, tokens)) == {403: 8}
+    assert len(tailscale.requests) - before == 8
+
+
+def test_no_use_of_a_rate_for_nothing(
+    servers: tuple[Service, Service], issuer: FakeIssuer, redis: RedisServer, tailscale: FakeTailscale
+) -> None:
+    """Neither a Redis that hangs nor a Tailscale that fails uses up a rate: afterwards all of it is left."""
+    tailscale.trouble = http(500, b"")
+    assert {answer.status for answer in present(servers, [issuer.token(sub=OFTEN)] * 8)} == {503}
+    tailscale.trouble = None
+    redis.pause()
+    assert {answer.status for answer in present(servers, [issuer.token(sub=OFTEN)] * 8)} == {503}
+    redis.resume()
+    # What hung is undone within moments, and Tailscale is asked again after some seconds.
+    eventually(lambda: servers[0].exchange(issuer.token(sub=PLAIN), SCOPES).status == 200, 15)
+    eventually(lambda: servers[1].exchange(issuer.token(sub=PLAIN), SCOPES).status == 200, 15)
+    answers = [servers[number % 2].exchange(issuer.token(sub=OFTEN), SCOPES) for number in range(11)]
+    assert Counter(answer.status for answer in answers) == {200: 10, 429: 1}
+
+
 def test_a_server_is_killed_in_full_flight(
     servers: tuple[Service, Service], issuer: FakeIssuer, tailscale: FakeTailscale
 ) -> None:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes.hand_redis import HandRedis
 from fakes.redis_server import RedisServer
 from tailsts.policy.rate import Rate
 from tailsts.state.memory import MemoryState
-from tailsts.state.pace import advance, micros, pace_of, whole_seconds
-from tailsts.state.redis import RedisState
+from tailsts.state.pace import advance, micros, pace_of, retreat, whole_seconds
 from tailsts.state.sqlite import SqliteState
 from tailsts.state.state import State
 
@@ -78,6 +78,20 @@ def test_the_wait_is_true(rate: Rate, waits: list[int]) -> None:
         assert advance(kept, pace, now + early - 1)[1] == 1
 
 
+@given(rates, st.integers(0, 10**7), steps_of_clocks)
+def test_what_came_to_nothing_was_never_counted(rate: Rate, ahead: int, wait: int) -> None:
+    """To take one and to undo it at once changes nothing; later, it never leaves more than the whole rate."""
+    pace, now = pace_of(rate), micros(START)
+    kept = now + min(ahead, pace.whole)
+    taken_one, early = advance(kept, pace, now)
+    if early:
+        return
+    assert retreat(taken_one, pace, now) == kept
+    later = now + 1000 * wait
+    assert later <= retreat(taken_one, pace, later)
+    assert retreat(taken_one, pace, later) <= max(taken_one, later)
+
+
 @pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
     """Return a server for the whole file."""
@@ -85,28 +99,30 @@ def redis() -> Iterator[RedisServer]:
         yield running
 
 
-@given(st.lists(st.tuples(slow_rates | rates, steps_of_clocks), max_size=30))
+@given(st.lists(st.tuples(slow_rates | rates, steps_of_clocks, st.booleans()), max_size=30))
 @settings(max_examples=40)
-def test_all_states_agree(redis: RedisServer, asked: list[tuple[Rate, int]]) -> None:
-    """Whatever rates are asked for one key, and whatever the clock does, all states answer the same."""
+def test_all_states_agree(redis: RedisServer, asked: list[tuple[Rate, int, bool]]) -> None:
+    """Whatever is asked for one key, or came to nothing, and whatever the clock does, all states answer the same."""
     redis.say("FLUSHALL")
     answers = asyncio.run(_answers(redis.url, asked))
     assert answers["sqlite"] == answers["memory"]
     assert answers["redis"] == answers["memory"]
 
 
-async def _answers(url: str, asked: list[tuple[Rate, int]]) -> dict[str, list[int]]:
-    times = moments([wait for _, wait in asked])
+async def _answers(url: str, asked: list[tuple[Rate, int, bool]]) -> dict[str, list[int]]:
+    times = moments([wait for _, wait, _ in asked])
     with tempfile.TemporaryDirectory() as folder:
         states: dict[str, State] = {
             "memory": MemoryState(monotonic=lambda: 0.0),
             "sqlite": SqliteState(Path(folder) / "state", monotonic=lambda: 0.0),
-            "redis": RedisState(url),
+            "redis": HandRedis(url),
         }
         answers: dict[str, list[int]] = {name: [] for name in states}
-        for (rate, _), time in zip(asked, times, strict=True):
+        for number, ((rate, _, comes_to_nothing), time) in enumerate(zip(asked, times, strict=True)):
             for name, state in states.items():
-                answers[name].append(await state.take("one", rate, time))
+                answers[name].append(await state.take("one", rate, time, f"{number}"))
+                if comes_to_nothing and not answers[name][-1]:
+                    await state.untake("one", rate, time + 0.5, f"{number}")
         for state in states.values():
             await state.close()
     return answers

@@ -13,7 +13,6 @@ from fakes.leaks import note_text, secrets
 from fakes.tailscale import CLIENT_ID, CLIENT_SECRET, FakeTailscale
 from tailsts.audit import Event, console_line, json_line
 from tailsts.credentials import Secret
-from tailsts.errors import AuditUnavailableError
 from tailsts.exchange import (
     Auditor,
     Caller,
@@ -70,7 +69,7 @@ class Book:
     events: list[dict[str, Any]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     before_minting: BaseException | None = None
-    after_minting: AuditUnavailableError | None = None
+    after_minting: BaseException | None = None
 
     def auditor(self) -> Auditor:
         """Return what an exchange needs of this."""
@@ -179,7 +178,7 @@ async def exchanging(  # noqa: PLR0913 - what a test varies
     tailnets = {DEFAULT_TAILNET: tailscale} if prod is None else {DEFAULT_TAILNET: tailscale, "prod": prod}
     options = Options(tailnets=frozenset(tailnets), trusted=trusted, single_use=single_use)
     endpoints = {name: _endpoint(each, clock) for name, each in tailnets.items()}
-    usage = Usage(state or MemoryState(monotonic=clock.monotonic))
+    usage = Usage(MemoryState(monotonic=clock.monotonic) if state is None else state)
     neighbours = Neighbours(endpoints, Opa(extra_roots=(), monotonic=time.monotonic), usage)
     in_force = _in_force(ring, folder, policies, options)
     exchange = Exchange(in_force, neighbours, book.auditor(), Clock(clock.now, clock.monotonic))

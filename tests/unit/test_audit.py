@@ -72,7 +72,10 @@ def test_a_whole_event() -> None:
         keys_ms=0.5,
         verify_ms=0.25,
         decide_ms=0.125,
+        opa_ms=3.5,
+        claim_ms=1.5,
         mint_ms=40.5,
+        record_ms=7.5,
     )
     assert json_line(whole) == (
         b'{"event":"exchange","time":"2026-11-24T10:20:30.456Z","decision":"d1","generation":"g1",'
@@ -80,7 +83,8 @@ def test_a_whole_event() -> None:
         b'"detail":"d","verified":true,"issuer":"https://issuer.example.com","subject":"repo:acme/infra",'
         b'"claims":{"aud":"sts","run_id":"42"},"policy":"infra","requested_scopes":["dns","users"],'
         b'"granted_scopes":["dns"],"token_sha256":"ab12","undelivered":true,'
-        b'"keys_ms":0.5,"verify_ms":0.25,"decide_ms":0.125,"mint_ms":40.5}\n'
+        b'"keys_ms":0.5,"verify_ms":0.25,"decide_ms":0.125,"opa_ms":3.5,"claim_ms":1.5,"mint_ms":40.5,'
+        b'"record_ms":7.5}\n'
     )
 
 
@@ -107,8 +111,10 @@ def test_times_are_in_whole_microseconds() -> None:
     """The times of the stages come with three digits, whatever the clock gave."""
     made = event()
     made.keys_ms, made.verify_ms, made.decide_ms, made.mint_ms = 1.23456, 0.0999, 12.0, 9999.99999
+    made.claim_ms, made.record_ms = 1.00049, 0.0
     made.tidy()
     assert [made.keys_ms, made.verify_ms, made.decide_ms, made.mint_ms] == [1.235, 0.1, 12.0, 10000.0]
+    assert (made.claim_ms, b"record_ms" in json_line(made)) == (1.0, False)
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())

@@ -229,3 +229,29 @@ async def test_opa_is_down(
     assert event["detail"].startswith("the Open Policy Agent of policy a (")
     assert event["verified"] is True
     assert tailscale.connections == 0
+
+
+async def test_opa_of_another_policy_is_down(
+    tmp_path: Path, issuer: FakeIssuer, tailscale: FakeTailscale, agent: Agent
+) -> None:
+    """An agent that is down or hangs stops its own policies alone; one that is down is asked once in an exchange."""
+    with Agent() as other:
+        policies = {
+            "a": agent.of(issuer),
+            "b": agent.of(issuer),
+            "c": other.of(issuer),
+            "d": policy(issuer.url, allowed_scopes=["dns:read"]),
+        }
+        async with exchanging(tmp_path / "policies", policies, tailscale) as site:
+            for trouble in (http(500, b""), HANG):
+                agent.usually = trouble
+                agent.requests.clear()
+                assert got(await site.ask(issuer.token(), "dns:read"))[0] == "c"
+                assert agent.policies_asked() == ["a"]
+                assert site.events[-1]["detail"].startswith("the Open Policy Agent of policy a (")
+            agent.usually, other.usually = http(500, b""), NO
+            assert got(await site.ask(issuer.token(), "dns:read"))[0] == "d"
+            # Whether one of its policies would have granted this, nobody knows.
+            assert isinstance(await site.ask(issuer.token(), "policy_file"), OpaUnavailableError)
+            assert isinstance(await site.ask(issuer.token(), "dns:read", policy="b"), OpaUnavailableError)
+            assert len(tailscale.requests) == 3

@@ -10,7 +10,7 @@ from fakes.http import CLOSE, HANG, RESET, Drip, Endless, Reply, ScriptedServer,
 from fakes.judging import NOW, verified
 from fakes.tls import Authority
 from tailsts.errors import OpaUnavailableError
-from tailsts.opa import DEADLINE, Opa
+from tailsts.opa import TOGETHER, Opa
 from tailsts.policy.condition import Facts, OpaAllows
 from tailsts.policy.decide import Consult
 
@@ -115,7 +115,7 @@ async def test_the_deadline_is_that_of_all_questions() -> None:
     """When the time of an exchange is used up, no further agent is asked at all."""
     with ScriptedServer(lambda _request: result('{"result": true}')) as server:
         opa = Opa(extra_roots=(), monotonic=lambda: 100.0)
-        assert opa.deadline() == 100.0 + DEADLINE
+        assert opa.deadline() == 100.0 + TOGETHER
         question = Consult("infra", OpaAllows(f"http://127.0.0.1:{server.port}{PATH}"), FACTS)
         with pytest.raises(OpaUnavailableError, match="no time is left to ask it"):
             await opa.agrees(question, 100.0)

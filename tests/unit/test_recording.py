@@ -257,6 +257,8 @@ async def test_every_event_is_counted_once(desks: Desks) -> None:
         desk.recorder.record(event(), ending)
     desk.recorder.flush()
     assert desk.metrics.decisions == {("granted", "granted"): 2, ("rejected", "unknown_issuer"): 1}
+    # Nobody waited for it.
+    assert sum(desk.metrics.stages["record"].counts) == 0
 
 
 async def test_l04_recorded_for_sure(desks: Desks) -> None:
@@ -268,6 +270,7 @@ async def test_l04_recorded_for_sure(desks: Desks) -> None:
     await auditor.record_for_sure(event(), MINTED)
     assert outcomes(desk.audit) == ["granted"]
     assert desk.metrics.decisions == {("granted", "granted"): 1}
+    assert sum(desk.metrics.stages["record"].counts) == 1
 
 
 async def test_l04_recorded_for_sure_in_the_log(desks: Desks) -> None:
@@ -287,6 +290,7 @@ async def test_l04_a_full_disk_where_auditing_is_required(desks: Desks) -> None:
     assert auditor.record_for_sure is not None
     with pytest.raises(AuditUnavailableError, match=r"^cannot be written: No space left on device$"):
         await auditor.record_for_sure(event(), MINTED)
+    assert sum(desk.metrics.stages["record"].counts) == 1
     with pytest.raises(AuditUnavailableError, match=r"^cannot be written: No space left on device$") as caught:
         auditor.admit()
     assert caught.value.retry_after == 1

@@ -7,6 +7,7 @@ from tailsts.policy.rate import Rate
 from tailsts.state.memory import MemoryState
 
 NOW = 1_800_000_000.0
+MARK = "mark"
 DAY = 86400
 
 
@@ -25,12 +26,12 @@ async def test_a_claim_ends_by_both_clocks() -> None:
     """A claim is over an hour after its time by both clocks, and not if only one of them says so."""
     clock = Clock()
     state = MemoryState(monotonic=clock)
-    await state.claim("one", NOW + 60, NOW)
+    await state.claim("one", NOW + 60, NOW, MARK)
     for passed, steady in ((DAY, 0), (0, DAY), (3659, 3660), (3660, 3659)):
         clock.steady = 50 + steady
-        assert not await state.claim("one", NOW + 60, NOW + passed)
+        assert not await state.claim("one", NOW + 60, NOW + passed, MARK)
     clock.steady = 50 + 3660
-    assert await state.claim("one", NOW + DAY, NOW + 3660)
+    assert await state.claim("one", NOW + DAY, NOW + 3660, MARK)
 
 
 async def test_nothing_is_forgotten_for_want_of_room() -> None:
@@ -38,21 +39,21 @@ async def test_nothing_is_forgotten_for_want_of_room() -> None:
     clock = Clock()
     state = MemoryState(monotonic=clock, most=100)
     for number in range(100):
-        assert await state.claim(f"{number}", NOW + 60, NOW)
+        assert await state.claim(f"{number}", NOW + 60, NOW, MARK)
     with pytest.raises(StateUnavailableError) as found:
-        await state.claim("new", NOW + 60, NOW)
+        await state.claim("new", NOW + 60, NOW, MARK)
     assert found.value.retry_after == 5
-    assert not any([await state.claim(f"{number}", NOW + 60, NOW) for number in range(100)])
+    assert not any([await state.claim(f"{number}", NOW + 60, NOW, MARK) for number in range(100)])
     clock.steady += 3660
-    assert await state.claim("new", NOW + 7200, NOW + 3660)
+    assert await state.claim("new", NOW + 7200, NOW + 3660, MARK)
 
 
 async def test_a_claim_that_was_given_back_makes_room() -> None:
     """What was given back takes up no room."""
     state = MemoryState(monotonic=Clock(), most=1)
     for number in range(10):
-        assert await state.claim(f"{number}", NOW + 60, NOW)
-        await state.give_back(f"{number}")
+        assert await state.claim(f"{number}", NOW + 60, NOW, MARK)
+        await state.give_back(f"{number}", MARK)
     assert len(state) == 0
 
 
@@ -61,11 +62,11 @@ async def test_rates_are_bounded() -> None:
     state = MemoryState(monotonic=Clock(), most=100)
     rate = Rate(1, 60)
     for number in range(100):
-        assert await state.take(f"{number}", rate, NOW) == 0
+        assert await state.take(f"{number}", rate, NOW, MARK) == 0
     with pytest.raises(StateUnavailableError):
-        await state.take("new", rate, NOW)
-    assert await state.take("7", rate, NOW) == 60
-    assert await state.take("new", rate, NOW + 60) == 0
+        await state.take("new", rate, NOW, MARK)
+    assert await state.take("7", rate, NOW, MARK) == 60
+    assert await state.take("new", rate, NOW + 60, MARK) == 0
 
 
 async def test_memory_stays_flat() -> None:
@@ -76,8 +77,8 @@ async def test_memory_stays_flat() -> None:
     for number in range(100_000):
         clock.steady += 1
         now = NOW + number
-        await state.claim(f"{number}", now + (60, 600, 6000)[number % 3], now)
-        await state.take(f"{number}", Rate(1, 60), now)
+        await state.claim(f"{number}", now + (60, 600, 6000)[number % 3], now, MARK)
+        await state.take(f"{number}", Rate(1, 60), now, MARK)
         most = max(most, len(state))
     # A third each for 3660, 4200 and 9600 seconds, and the rates of a minute; and what nobody looked at yet.
     assert most < 4 / 3 * ((3660 + 4200 + 9600) / 3 + 60)

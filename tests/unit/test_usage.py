@@ -13,7 +13,7 @@ from fakes.policies import policy
 from fakes.tailscale import FakeTailscale
 from tailsts.errors import AuditUnavailableError, StateUnavailableError, TailscaleUnavailableError
 from tailsts.oidc.token import UnverifiedToken, decode
-from tailsts.outcome import Minted, Withheld
+from tailsts.outcome import Minted, Use, Withheld
 from tailsts.policy.rate import Rate
 from tailsts.usage import digest, identity
 from unit.exchanging import Site, asking, exchanging
@@ -21,6 +21,7 @@ from unit.exchanging import Site, asking, exchanging
 # Of the group of ES256 (FIPS 186-4, D.1.2.3).
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 REPLAYED = Withheld("replayed")
+PARTS = [("a", "bc"), ("ab", "c"), ("abc", "x"), ("bc", "a")]
 
 
 @pytest.fixture
@@ -39,16 +40,19 @@ async def site(folder: Path, once: str, tailscale: FakeTailscale) -> AsyncIterat
 class Down:
     """A state that nobody can ask."""
 
-    async def claim(self, key: str, until: float, now: float) -> bool:
+    async def claim(self, key: str, until: float, now: float, mark: str) -> bool:
         """Fail."""
         raise StateUnavailableError("down", retry_after=2)
 
-    async def give_back(self, key: str) -> None:
+    async def give_back(self, key: str, mark: str) -> None:
         """Do nothing, as there is nothing."""
 
-    async def take(self, key: str, rate: Rate, now: float) -> int:
+    async def take(self, key: str, rate: Rate, now: float, mark: str) -> int:
         """Fail."""
         raise StateUnavailableError("down", retry_after=2)
+
+    async def untake(self, key: str, rate: Rate, now: float, mark: str) -> None:
+        """Do nothing, as there is nothing."""
 
     async def close(self) -> None:
         """Do nothing."""
@@ -102,6 +106,25 @@ async def test_u01_given_back_if_tailscale_fails(site: Site, issuer: FakeIssuer)
     assert await site.ask(token) == REPLAYED
 
 
+async def test_the_time_of_what_was_asked_of_the_state(
+    folder: Path, once: str, tailscale: FakeTailscale, issuer: FakeIssuer
+) -> None:
+    """An event says how long the state was asked, also in vain; and how long the audit log was waited for in vain."""
+    async with exchanging(
+        folder, {"once": once, "x": policy(issuer.url, subject="x")}, tailscale, required=True
+    ) as site:
+        site.clock.step = 0.001
+        token = issuer.token(jti="1")
+        await site.ask(token)
+        await site.ask(token)
+        await site.ask(issuer.token(sub="x"))
+        site.book.after_minting = AuditUnavailableError("full", retry_after=5)
+        await site.decide(asking(issuer.token(sub="x")))
+    times = [{"claim_ms", "record_ms"} & event.keys() for event in site.events]
+    assert times == [{"claim_ms"}, {"claim_ms"}, set(), set(), {"record_ms"}]
+    assert 1 <= site.events[0]["claim_ms"] <= 20
+
+
 async def test_u01_given_back_if_it_cannot_be_recorded(
     folder: Path, once: str, tailscale: FakeTailscale, issuer: FakeIssuer
 ) -> None:
@@ -142,38 +165,6 @@ async def test_for_all_policies(folder: Path, tailscale: FakeTailscale, issuer: 
         assert await site.ask(token) == REPLAYED
 
 
-async def test_a_rate(folder: Path, tailscale: FakeTailscale, issuer: FakeIssuer) -> None:
-    """So often a subject gets a token by a policy, and no more until the time is over; another subject is not it."""
-    policies = {"a": policy(issuer.url, subject=None, any_subject=True, rate_limit="2/minute")}
-    async with exchanging(folder, policies, tailscale) as site:
-        outcomes = [await site.ask(issuer.token(sub="one")) for _ in range(3)]
-        assert [type(outcome) for outcome in outcomes] == [Minted, Minted, Withheld]
-        assert isinstance(outcomes[2], Withheld)
-        assert outcomes[2].reason == "rate_limited"
-        assert 1 <= outcomes[2].retry_after <= 60
-        assert isinstance(await site.ask(issuer.token(sub="two")), Minted)
-        site.clock.wall += 120
-        site.clock.seconds += 120
-        assert isinstance(await site.ask(issuer.token(sub="one")), Minted)
-        assert site.events[2]["reason"] == "rate_limited"
-
-
-async def test_who_is_refused_does_not_count(folder: Path, tailscale: FakeTailscale, issuer: FakeIssuer) -> None:
-    """Neither a refusal nor a forged token counts towards a rate; who is too fast has not used up the token."""
-    policies = {"a": policy(issuer.url, rate_limit="1/minute", single_use=True)}
-    async with exchanging(folder, policies, tailscale) as site:
-        first, second = issuer.token(jti="1"), issuer.token(jti="2")
-        await site.ask(first, "all")
-        await site.ask(first[:-8] + "AAAAAAAA")
-        assert isinstance(await site.ask(first), Minted)
-        outcome = await site.ask(second)
-        assert isinstance(outcome, Withheld)
-        assert outcome.reason == "rate_limited"
-        site.clock.wall += 120
-        site.clock.seconds += 120
-        assert isinstance(await site.ask(second), Minted)
-
-
 async def test_a_state_that_is_down(folder: Path, tailscale: FakeTailscale, issuer: FakeIssuer) -> None:
     """Where uses cannot be counted, policies that ask for it cannot tell now; the others go on."""
     policies = {
@@ -195,20 +186,27 @@ class Written:
 
     def __init__(self) -> None:
         self.claimed: list[tuple[str, float, float]] = []
-        self.given_back: list[str] = []
+        self.marks: list[str] = []
+        self.given_back: list[tuple[str, str]] = []
 
-    async def claim(self, key: str, until: float, now: float) -> bool:
+    async def claim(self, key: str, until: float, now: float, mark: str) -> bool:
         """Write it down."""
         self.claimed.append((key, until, now))
+        self.marks.append(mark)
         return True
 
-    async def give_back(self, key: str) -> None:
+    async def give_back(self, key: str, mark: str) -> None:
         """Write it down."""
-        self.given_back.append(key)
+        self.given_back.append((key, mark))
 
-    async def take(self, key: str, rate: Rate, now: float) -> int:
+    async def take(self, key: str, rate: Rate, now: float, mark: str) -> int:
         """Allow it."""
+        self.marks.append(mark)
         return 0
+
+    async def untake(self, key: str, rate: Rate, now: float, mark: str) -> None:
+        """Write it down."""
+        self.given_back.append((f"a use of {rate.times}", mark))
 
     async def close(self) -> None:
         """Do nothing."""
@@ -217,7 +215,7 @@ class Written:
 class WithoutRates(Written):
     """A state that can remember uses, and no rates."""
 
-    async def take(self, key: str, rate: Rate, now: float) -> int:
+    async def take(self, key: str, rate: Rate, now: float, mark: str) -> int:
         """Fail."""
         raise StateUnavailableError("down", retry_after=1)
 
@@ -232,30 +230,17 @@ async def test_u01_what_is_claimed(folder: Path, once: str, tailscale: FakeTails
         name = identity(unverified(token))
         assert state.claimed == [(name, int(site.clock.wall) + 100 + 65.0, site.clock.wall)]
         assert isinstance(outcome, Minted)
-        assert outcome.claim == name
+        assert outcome.use == Use(state.marks[0], name)
         outcome = await site.ask(issuer.token(sub="rated"))
         assert isinstance(outcome, Minted)
-        assert outcome.claim == ""
+        assert outcome.use is not None
+        assert (outcome.use.claim, outcome.use.rate) == ("", Rate(1, 86400))
+        assert state.given_back == []
         tailscale.trouble = http(503, b"")
         assert isinstance(await site.ask(issuer.token(sub="rated")), TailscaleUnavailableError)
-        assert (len(state.claimed), state.given_back) == (1, [])
-
-
-async def test_a_rate_is_of_a_policy_and_of_an_issuer(
-    folder: Path, tailscale: FakeTailscale, issuer: FakeIssuer
-) -> None:
-    """The same subject has a rate for each policy, and that of another issuer is another subject."""
-    with FakeIssuer() as other:
-        policies = {
-            "a": policy(issuer.url, rate_limit="1/hour", allowed_scopes=["dns:read"]),
-            "b": policy(issuer.url, rate_limit="1/hour", allowed_scopes=["users:read"]),
-            "c": policy(other.url, rate_limit="1/hour"),
-        }
-        async with exchanging(folder, policies, tailscale) as site:
-            asked = [(issuer, "dns:read"), (issuer, "users:read"), (other, "dns:read")]
-            for expected in (Minted, Withheld):
-                outcomes = [await site.ask(each.token(), scope) for each, scope in asked]
-                assert [type(outcome) for outcome in outcomes] == [expected] * 3
+        assert isinstance(await site.ask(token), TailscaleUnavailableError)
+        assert state.given_back == [("a use of 1", state.marks[2]), (name, state.marks[3])]
+        assert len(set(state.marks)) == 4
 
 
 async def test_u01_a_name_is_of_its_issuer(folder: Path, tailscale: FakeTailscale, issuer: FakeIssuer) -> None:
@@ -279,16 +264,6 @@ def test_u01_two_spellings_of_one_signature() -> None:
     assert identity(unverified(f"{head}.{payload}.{signature}")) == identity(unverified(f"{head}.{payload}.{twin}"))
 
 
-async def test_who_replays_uses_up_no_rate(folder: Path, tailscale: FakeTailscale, issuer: FakeIssuer) -> None:
-    """A token that was used, and stolen since, cannot keep its subject from asking with a new one."""
-    policies = {"a": policy(issuer.url, rate_limit="2/hour", single_use=True)}
-    async with exchanging(folder, policies, tailscale) as site:
-        token = issuer.token(jti="1")
-        assert isinstance(await site.ask(token), Minted)
-        assert [await site.ask(token) for _ in range(5)] == [REPLAYED] * 5
-        assert isinstance(await site.ask(issuer.token(jti="2")), Minted)
-
-
 async def test_a_rate_that_cannot_be_asked_uses_up_no_token(
     folder: Path, tailscale: FakeTailscale, issuer: FakeIssuer
 ) -> None:
@@ -298,12 +273,15 @@ async def test_a_rate_that_cannot_be_asked_uses_up_no_token(
     async with exchanging(folder, policies, tailscale, state=state) as site:
         token = issuer.token(jti="1")
         assert isinstance(await site.ask(token), StateUnavailableError)
-        assert state.given_back == [identity(unverified(token))]
+        assert state.given_back == [(identity(unverified(token)), state.marks[0])]
 
 
 def test_the_identity_of_a_token(issuer: FakeIssuer) -> None:
     """Issuer and `jti` name a token, whatever else it says; no two texts run into each other."""
     assert identity(unverified(issuer.token(jti="a"))) == identity(unverified(issuer.token(jti="a", sub="x")))
     assert identity(unverified(issuer.token(jti="a"))) != identity(unverified(issuer.token(jti="b")))
+    # Two clusters of one name; and no text that runs from one part into the next.
+    assert len({identity(unverified(issuer.token(jti=jti, header={"kid": kid}))) for jti in "ab" for kid in "ab"}) == 4
+    assert len({identity(unverified(issuer.token(jti=jti, header={"kid": kid}))) for jti, kid in PARTS}) == len(PARTS)
     assert digest("jti", "https://a", "bc") != digest("jti", "https://ab", "c")
     assert digest("x") != digest("x", "")

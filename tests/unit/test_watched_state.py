@@ -14,8 +14,10 @@ from tailsts.errors import StateUnavailableError
 from tailsts.policy.rate import Rate
 from tailsts.server.watched_state import WatchedState, watched
 from tailsts.state.opening import open_state
+from tailsts.state.redis import RedisState
 
 NOW = 1_800_000_000.0
+MARK = "mark"
 AWAY, BACK = "the state cannot be asked", "the state can be asked again"
 
 
@@ -53,10 +55,10 @@ def events(log: LogCapture) -> list[tuple[str, str]]:
 
 async def test_answers_pass_unchanged(state: WatchedState, log: LogCapture) -> None:
     """What is watched answers as what it watches does, and says nothing."""
-    assert [await state.claim("a", NOW + 60, NOW) for _ in range(2)] == [True, False]
-    await state.give_back("a")
-    assert await state.claim("a", NOW + 60, NOW)
-    assert [await state.take("b", Rate(1, 60), NOW) for _ in range(2)] == [0, 60]
+    assert [await state.claim("a", NOW + 60, NOW, MARK) for _ in range(2)] == [True, False]
+    await state.give_back("a", MARK)
+    assert await state.claim("a", NOW + 60, NOW, MARK)
+    assert [await state.take("b", Rate(1, 60), NOW, MARK) for _ in range(2)] == [0, 60]
     assert state.fault is None
     assert events(log) == []
 
@@ -66,13 +68,13 @@ async def test_each_change_is_said_once(state: WatchedState, redis: RedisServer,
     redis.kill()
     for _ in range(3):
         with pytest.raises(StateUnavailableError):
-            await state.claim("a", NOW + 60, NOW)
+            await state.claim("a", NOW + 60, NOW, MARK)
     assert state.fault == f"the state server 127.0.0.1:{redis.port} cannot be asked: ConnectionError"
     assert log.entries == [{"event": AWAY, "log_level": "warning", "fault": state.fault}]
     redis.start()
     redis.say("CONFIG", "SET", "requirepass", "hunter2")
     for _ in range(3):
-        assert await state.take("b", Rate(9, 60), NOW) == 0
+        assert await state.take("b", Rate(9, 60), NOW, MARK) == 0
     assert events(log) == [("warning", AWAY), ("info", BACK)]
     await eventually_async(lambda: state.fault is None)
 
@@ -104,3 +106,22 @@ async def test_a_full_server_is_no_good_one(state: WatchedState, redis: RedisSer
 def test_memory_is_not_watched() -> None:
     """A state in memory is always there: nothing is put before it."""
     assert watched(open_state("memory", monotonic=time.monotonic), lambda: NOW) is None
+
+
+async def test_it_is_asked_truly_after_a_hang(redis: RedisServer) -> None:
+    """What hung and was undone does not make later questions empty ones: a server that takes nothing is seen."""
+    inner = RedisState(redis.url)
+    state = WatchedState(inner, lambda: NOW)
+    await state.ask()
+    redis.pause()
+    await state.ask()
+    faults = [state.fault]
+    redis.resume()
+    await eventually_async(lambda: not len(inner._undoing))
+    await state.ask()
+    faults.append(state.fault)
+    redis.say("CONFIG", "SET", "maxmemory", "1")
+    await state.ask()
+    faults.append(state.fault)
+    await state.close()
+    assert [fault and fault.rpartition(" ")[2] for fault in faults] == ["TimeoutError", None, "OutOfMemoryError"]

@@ -1,6 +1,7 @@
 """The state, with what is to be seen of it: whether it can be asked, said once for each change."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -29,17 +30,21 @@ class WatchedState:
         self._now = now
         self._log = structlog.get_logger()
 
-    async def claim(self, key: str, until: float, now: float) -> bool:
+    async def claim(self, key: str, until: float, now: float, mark: str) -> bool:
         """Return whether nobody had claimed `key`; see `State`."""
-        return await self._noted(self._state.claim(key, until, now))
+        return await self._noted(self._state.claim(key, until, now, mark))
 
-    async def give_back(self, key: str) -> None:
+    async def give_back(self, key: str, mark: str) -> None:
         """Let `key` be claimed again. Says nothing of whether it can be asked: a failure is not told."""
-        await self._state.give_back(key)
+        await self._state.give_back(key, mark)
 
-    async def take(self, key: str, rate: Rate, now: float) -> int:
+    async def take(self, key: str, rate: Rate, now: float, mark: str) -> int:
         """Return 0, or how many seconds `key` is above its rate; see `State`."""
-        return await self._noted(self._state.take(key, rate, now))
+        return await self._noted(self._state.take(key, rate, now, mark))
+
+    async def untake(self, key: str, rate: Rate, now: float, mark: str) -> None:
+        """Count one no more. Says nothing of whether it can be asked, either."""
+        await self._state.untake(key, rate, now, mark)
 
     async def close(self) -> None:
         """Let go of files and connections."""
@@ -54,7 +59,8 @@ class WatchedState:
     async def ask(self) -> None:
         """Ask, to know whether there is an answer."""
         try:
-            await self.take(KEY, RATE, self._now())
+            # Each time with a mark of its own: what was undone once is not done again.
+            await self.take(KEY, RATE, self._now(), f"{random.getrandbits(128):032x}")
         except StateUnavailableError:
             # It was said.
             return

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from tailsts.errors import StateUnavailableError
 from tailsts.policy.rate import Rate
-from tailsts.state.pace import advance, micros, pace_of, whole_seconds
+from tailsts.state.pace import advance, micros, pace_of, retreat, whole_seconds
 from tailsts.state.state import KEPT_LONGER
 
 # Of claims, and of rates. More than fit are refused, since one that was forgotten would be a token used twice.
@@ -50,33 +50,41 @@ class MemoryState:
 
     def __init__(self, *, monotonic: Callable[[], float], most: int = MOST) -> None:
         self._monotonic = monotonic
-        self._claims: _Fading[tuple[float, float]] = _Fading(most)
+        self._claims: _Fading[tuple[float, float, str]] = _Fading(most)
         self._rates: _Fading[int] = _Fading(most)
 
-    async def claim(self, key: str, until: float, now: float) -> bool:
+    async def claim(self, key: str, until: float, now: float, mark: str) -> bool:
         """Return whether nobody had claimed `key`; see `State`."""
         steady = self._monotonic()
 
         # By both clocks: one that was set a day forth, and back again, would make a claim of today one of yesterday.
-        def is_over(times: tuple[float, float]) -> bool:
-            return times[0] <= now and times[1] <= steady
+        def is_over(claim: tuple[float, float, str]) -> bool:
+            return claim[0] <= now and claim[1] <= steady
 
         held = self._claims.entries.get(key)
         if held is not None and not is_over(held):
             return False
-        self._claims.put(key, (until + KEPT_LONGER, steady + (until - now) + KEPT_LONGER), is_over)
+        self._claims.put(key, (until + KEPT_LONGER, steady + (until - now) + KEPT_LONGER, mark), is_over)
         return True
 
-    async def give_back(self, key: str) -> None:
-        """Let `key` be claimed again."""
-        self._claims.entries.pop(key, None)
+    async def give_back(self, key: str, mark: str) -> None:
+        """Let `key` be claimed again; see `State`."""
+        held = self._claims.entries.get(key)
+        if held is not None and held[2] == mark:
+            del self._claims.entries[key]
 
-    async def take(self, key: str, rate: Rate, now: float) -> int:
+    async def take(self, key: str, rate: Rate, now: float, mark: str) -> int:  # noqa: ARG002 - nothing is in doubt here
         """Return 0, or how many seconds `key` is above its rate; see `State`."""
         at = micros(now)
         kept, early = advance(self._rates.entries.get(key), pace_of(rate), at)
         self._rates.put(key, kept, lambda number: number <= at)
         return whole_seconds(early)
+
+    async def untake(self, key: str, rate: Rate, now: float, mark: str) -> None:  # noqa: ARG002 - as was just said
+        """Count one no more; see `State`."""
+        kept = self._rates.entries.get(key)
+        if kept is not None:
+            self._rates.entries[key] = retreat(kept, pace_of(rate), micros(now))
 
     async def close(self) -> None:
         """Nothing is held that needs letting go."""

@@ -41,6 +41,11 @@ def advance(kept: int | None, pace: Pace, now: int) -> tuple[int, int]:
     return (held, early) if early > 0 else (held + pace.every, 0)
 
 
+def retreat(kept: int, pace: Pace, now: int) -> int:
+    """Return the number to keep when one that was taken came to nothing. What time has forgotten is not given again."""
+    return max(kept - pace.every, now)
+
+
 def whole_seconds(microseconds: int) -> int:
     """Return how many whole seconds to wait, rounded up."""
     return -(-microseconds // _MICRO)

@@ -9,12 +9,13 @@ from http import HTTPStatus
 import msgspec
 
 from tailsts.audit import Event
-from tailsts.exchange import Auditor, Believed, Caller, Clock, Decided, Exchange, Neighbours, RecordForSure
+from tailsts.exchange import Auditor, Believed, Caller, Clock, Exchange, Neighbours, RecordForSure
 from tailsts.in_force import InForce, Keyed, Trusted
 from tailsts.oidc.rejected import Rejected
 from tailsts.oidc.token import UnverifiedToken
+from tailsts.opa import Decided
 from tailsts.outbound import TRACEPARENT
-from tailsts.outcome import Decision, Ending, ExchangeRequest, Malformed, Minted, Outcome, Withheld, conclude
+from tailsts.outcome import Decision, Ending, ExchangeRequest, Malformed, Minted, Outcome, Use, Withheld, conclude
 from tailsts.policy.decide import Consult, Grant, Refusal, Terms, Wanted
 from tailsts.server import wire
 from tailsts.server.traces.span import Kind, Span, Trace
@@ -129,9 +130,11 @@ class TracedExchange(Exchange):
             trace.root.attributes["tailsts.policy"] = grant.policy
         return await super()._spend(grant, token, caller, now, event)
 
-    async def _claimed(self, terms: Terms, policy: str, token: UnverifiedToken, now: float) -> Withheld | str:
+    async def _claimed(
+        self, terms: Terms, policy: str, token: UnverifiedToken, now: float, event: Event
+    ) -> Withheld | Use:
         with _stage("claim"):
-            return await super()._claimed(terms, policy, token, now)
+            return await super()._claimed(terms, policy, token, now, event)
 
     async def _mint(self, grant: Grant, caller: Caller, event: Event) -> Minted:
         with _stage("mint", Kind.CLIENT):
