@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,11 +34,12 @@ class Site:
     tailscale: FakeTailscale
 
     @contextmanager
-    def serving(self, *options: str, status: str = "ready") -> Iterator[Service]:
+    def serving(self, *options: str, status: str = "ready", watching: bool = True) -> Iterator[Service]:
         """Run the service with the policies of the repository, and wait until its readiness has this status."""
         told = ["--policies-git", self.remote.url("git"), "--policies-path", PATH, "--policies-interval", "2s"]
         told += ["--policies-token-file", str(self.folder / "token"), *options]
-        with Service(self.folder, {}, self.tailscale, told, without=["--policies-dir"]) as service:
+        without = ["--policies-dir", "--no-watch"] if watching else ["--policies-dir"]
+        with Service(self.folder, {}, self.tailscale, told, without) as service:
             eventually(lambda: service.readiness()["status"] == status)
             yield service
 
@@ -96,6 +98,19 @@ def test_a_commit_is_a_generation(site: Site) -> None:
         assert len(service.log_lines("policies reloaded")) == 1
         assert {came.method for came in site.remote.requests} == {"GET", "POST"}
     assert TOKEN not in service.log.read_text()
+
+
+def test_not_watched(site: Site) -> None:
+    """With --no-watch the repository is asked when the service starts, and on SIGHUP alone."""
+    with site.serving(watching=False) as service:
+        asked = len(site.remote.requests)
+        second = site.commit(infra=with_scopes(site, "webhooks"))
+        # Longer than the interval.
+        time.sleep(3)
+        assert len(site.remote.requests) == asked
+        assert site.status(service, "webhooks") == 403
+        service.reload()
+        assert (site.status(service, "webhooks"), site.generation(service)) == (200, second)
 
 
 def test_a_commit_with_a_fault(site: Site) -> None:

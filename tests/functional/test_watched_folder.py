@@ -109,20 +109,3 @@ def test_kubernetes_swaps_a_link(tmp_path: Path) -> None:
             eventually(lambda scope=scope: status(site, scope) == 200)  # type: ignore[misc]  # a default binds it
         assert os.readlink(folder / "..data") == "..v1"  # noqa: PTH115 - as it is written
         assert status(site, "webhooks") == 403
-
-
-def test_a_file_that_is_being_written_is_not_read(site: Deployment) -> None:
-    """P-17: while a file grows, nothing of it is in force; a prefix of a policy may well be a wider one."""
-    whole = policy(site.issuer.url, subject=None, any_subject=True, allowed_scopes=["webhooks"], audience=None)
-    path = site.service.policies / "second.toml"
-    with path.open("w") as growing:
-        growing.write(whole)
-        growing.flush()
-        for _ in range(20):
-            # Faster than the service takes for quiet.
-            growing.write("# more to come\n")
-            growing.flush()
-            assert status(site, "webhooks") == 403
-        growing.write('audience = "nobody"\n')
-    eventually(lambda: site.service.readiness()["policies"] == 2)
-    assert status(site, "webhooks") == 403

@@ -61,7 +61,7 @@ async def test_looks_at_a_repository(tmp_path: Path) -> None:
 async def test_a_folder_that_is_touched(folder: Path) -> None:
     """A file that is written anew with the same text is no reload that counts; SIGHUP is."""
     (folder / "a.toml").write_text(GOOD)
-    service = Service(Folder(folder, Options(), time.time))
+    service = Service(Folder(folder, Options(), time.time, time.monotonic))
     await service.reloading.reload(asked=False)
     os.utime(folder / "a.toml", (1, 1))
     await service.reloading.reload(asked=False)

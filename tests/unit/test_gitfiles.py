@@ -59,6 +59,12 @@ def test_what_is_taken(objects: Objects) -> None:
     root = objects.tree((FILE, "README", one), (FOLDER, "p", objects.tree(*entries)))
     tip = objects.commit(root)
     assert objects.files(tip, "p") == {"a.toml": b"1", "keys/a.json": b"2"}
+    assert snapshot(objects.__getitem__, tip, "p").passed_over == {
+        "keys": "is a folder",
+        "keys/up.toml": "is a link",
+        "l.toml": "is a link",
+        "m.toml": "is another repository",
+    }
     assert objects.files(tip, "./p//keys/") == {"a.json": b"2"}
     assert set(objects.files(tip, ".")) == {"README", "p/a.toml", "p/keys/a.json"}
     assert snapshot(objects.__getitem__, tip, "").commit == tip.decode()

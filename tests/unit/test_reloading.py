@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import structlog
@@ -16,6 +17,7 @@ from fakes.policies import policy
 from tailsts.policy.finding import Finding, Severity
 from tailsts.policy.model import Generation, assemble
 from tailsts.policy.places.repository import Remote, Repository
+from tailsts.policy.places.steady import IS_OPEN
 from tailsts.policy.store import Options
 from tailsts.server.reloading import MAX_SAID, NO_POLICY, NOBODY, Reloading, worth_saying
 from tailsts.server.shown.metrics import Metrics
@@ -51,7 +53,7 @@ def log() -> Iterator[LogCapture]:
 def service(folder: Path) -> Service:
     """Return a service with one policy in a folder."""
     (folder / "a.toml").write_text(GOOD)
-    return Service(Folder(folder, Options(), time.time))
+    return Service(Folder(folder, Options(), time.time, time.monotonic))
 
 
 @asynccontextmanager
@@ -93,7 +95,7 @@ async def test_a_fault_keeps_the_last_good_generation(service: Service, folder: 
     await service.reloading.reload()
     (folder / "b.toml").write_text("[")
     for _ in range(3):
-        await service.reloading.reload()
+        await service.reloading.reload(asked=False)
     assert (service.names(), len(service.history)) == (["a"], 2)
     assert len(service.reloading.faults) == 1
     assert str(folder / "b.toml") in service.reloading.faults[0]
@@ -104,6 +106,27 @@ async def test_a_fault_keeps_the_last_good_generation(service: Service, folder: 
     await service.reloading.reload()
     assert service.names() == ["a", "b"]
     assert not service.reloading.faults
+
+
+async def test_who_asks_is_told(service: Service, folder: Path, log: LogCapture) -> None:
+    """Whoever asks for a reload reads what came of it in the log, also if nothing has changed since."""
+    await service.reloading.reload()
+    (folder / "b.toml").write_text("[")
+    for _ in range(2):
+        await service.reloading.reload()
+    assert events(log)[1:] == ["policies not reloaded: the old ones stay in force"] * 2
+
+
+async def test_a_fault_that_is_over(service: Service, folder: Path, log: LogCapture) -> None:
+    """That a fault is over is said, also if what is in force never changed."""
+    await service.reloading.reload()
+    (folder / "b.toml").write_text("[")
+    await service.reloading.reload(asked=False)
+    (folder / "b.toml").unlink()
+    for _ in range(2):
+        await service.reloading.reload(asked=False)
+    assert (len(service.history), service.reloading.faults) == (2, ())
+    assert events(log)[2:] == ["the policies are in order again: those in force stay"]
 
 
 async def test_p18_the_last_policy_is_deleted(service: Service, folder: Path) -> None:
@@ -140,13 +163,14 @@ async def test_reloads_come_one_after_the_other(service: Service, folder: Path) 
 class Broken(Folder):
     """A source with a bug of ours."""
 
-    def _steady(self) -> None:  # type: ignore[override]  # the bug
+    def again(self) -> NoReturn:
+        """Read it."""
         raise ZeroDivisionError("secret words")
 
 
 async def test_a_bug_of_ours_is_no_reload(folder: Path, log: LogCapture) -> None:
     """What nobody thought of keeps the policies that are in force, and is a fault in few words."""
-    service = Service(Broken(folder, Options(), time.time))
+    service = Service(Broken(folder, Options(), time.time, time.monotonic))
     await service.reloading.reload()
     assert service.reloading.faults == ("reading the policies failed unexpectedly",)
     assert (len(service.history), service.metrics.reloads) == (1, {"ok": 0, "failed": 1})
@@ -205,6 +229,35 @@ async def test_a_folder_that_stays_away(service: Service, folder: Path, tmp_path
         assert "the folder of the policies is gone: nobody is trusted any more" in events(log)
         move(tmp_path / "away", folder)
         await eventually_async(lambda: service.names() == ["a"])
+
+
+async def test_p17_a_file_that_is_being_written(service: Service, folder: Path, log: LogCapture) -> None:
+    """P-17: what is being written for long is said once, changes nothing, and counts when it is closed."""
+    await service.reloading.reload()
+    with (folder / "b.toml").open("w") as half:
+        half.write(GOOD)
+        half.flush()
+        for _ in range(2):
+            await service.reloading.reload(asked=False)
+        assert (service.names(), len(service.history)) == (["a"], 2)
+        assert service.reloading.faults == (f"{folder}/b.toml: fault: {IS_OPEN} [file]",)
+        assert events(log).count("policies not reloaded: the old ones stay in force") == 1
+        assert service.metrics.reloads["failed"] == 2
+    await eventually_async(lambda: service.names() == ["a", "b"])
+    assert not service.reloading.faults
+
+
+async def test_p17_a_file_that_goes_while_it_is_being_written(service: Service, folder: Path) -> None:
+    """P-17: a file that was being written and is gone is at rest, and all is as before."""
+    await service.reloading.reload()
+    with (folder / "b.toml").open("w") as half:
+        half.write(GOOD)
+        half.flush()
+        await service.reloading.reload()
+        assert len(service.reloading.faults) == 1
+        (folder / "b.toml").unlink()
+        await eventually_async(lambda: service.reloading.faults == ())
+    assert service.names() == ["a"]
 
 
 @pytest.fixture

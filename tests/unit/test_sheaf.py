@@ -122,6 +122,17 @@ def test_what_a_commits_policy_names() -> None:
         sheaf.named("huge")
 
 
+def test_what_is_no_file_of_a_commit() -> None:
+    """What is passed over is said, if it is named like a policy; and if a policy names it, that is the reason."""
+    others = {"b.toml": "is a link", "b.test.toml": "is a link", "keys/c.toml": "is a link", "k.json": "is a link"}
+    sheaf = of_commit("x", COMMIT, {"a.toml": b"1"}, others)
+    assert [str(found) for found in sheaf.findings] == [
+        "b.toml: security: is a link, and is not read (put a file in its place) [passed-over]"
+    ]
+    with pytest.raises(FileError, match="is a link, and is not read"):
+        sheaf.named("./k.json")
+
+
 def test_a_generation_of_a_commit() -> None:
     """A commit's policies are a generation that is named by the commit, with keys from the commit where one says so."""
     files = {

@@ -1,18 +1,21 @@
 """Where policies come from: a folder, or commits of a repository; real files and real git."""
 
-import os
+import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fakes.git_http import GitFolder
+from fakes.issuer import Issuer
 from fakes.policies import policy
 from tailsts.errors import RepositoryError
 from tailsts.policy.finding import Severity
 from tailsts.policy.places.repository import Remote, Repository
+from tailsts.policy.places.steady import IS_OPEN, REST_SECONDS
 from tailsts.policy.store import Loaded, Options
-from tailsts.server.sources import MAX_READINGS, STEADY_SECONDS, Commits, Folder
+from tailsts.server.sources import PATIENCE_SECONDS, Commits, Folder
 
 ISSUER = "https://issuer.example.com"
 GOOD = policy(ISSUER, allowed_scopes=["dns:read"])
@@ -31,7 +34,7 @@ def messages(loaded: Loaded, severity: Severity = Severity.FAULT) -> list[str]:
 
 def source_of(folder: Path) -> Folder:
     """Return the folder as a source."""
-    return Folder(folder, Options(), time.time)
+    return Folder(folder, Options(), time.time, time.monotonic)
 
 
 def test_p18_a_folder_without_policies(folder: Path) -> None:
@@ -61,44 +64,58 @@ def test_a_folder_is_read_again(folder: Path) -> None:
     assert first.generation.digest != second.generation.digest
 
 
-def test_p16_a_file_that_is_being_written(folder: Path) -> None:
-    """P-16: a file that was changed just now may be half a file: it is read again, and judged when it is whole."""
-    half = folder / "b.toml"
-    half.write_text(GOOD[:10])
+def test_p17_a_file_that_is_being_written(folder: Path) -> None:
+    """P-17: a file that somebody has open for writing is waited for, and judged when it is whole."""
     (folder / "a.toml").write_text(GOOD)
-    looks: list[float] = []
+    source = source_of(folder)
+    assert names(source.first()) == ["a"]
+    lines = GOOD.splitlines(keepends=True)
 
-    def now() -> float:
-        looks.append(half.stat().st_mtime)
-        if len(looks) == 1:
-            half.write_text(GOOD)
-            return looks[0] + STEADY_SECONDS / 2
-        return looks[-1] + 2 * STEADY_SECONDS
+    def write() -> None:
+        for line in lines[1:]:
+            time.sleep(PATIENCE_SECONDS / 4 / len(lines))
+            half.write(line)
+        half.close()
 
-    assert names(Folder(folder, Options(), now).again()) == ["a", "b"]
-    assert len(looks) == 2
-
-
-def test_a_folder_that_never_rests(folder: Path) -> None:
-    """A folder whose files always seem to be just written is read all the same, after a bounded number of looks."""
-    path = folder / "a.toml"
-    path.write_text(GOOD)
-    looks: list[float] = []
-
-    def now() -> float:
-        looks.append(path.stat().st_mtime)
-        return looks[-1]
-
-    assert names(Folder(folder, Options(), now).again()) == ["a"]
-    assert len(looks) == MAX_READINGS
+    with ThreadPoolExecutor(1) as pool, (folder / "b.toml").open("w") as half:
+        half.write(lines[0])
+        half.flush()
+        writing = pool.submit(write)
+        assert names(source.again()) == ["a", "b"]
+        assert (writing.done(), source.is_being_written) == (True, False)
 
 
-def test_a_clock_of_another_machine(folder: Path) -> None:
-    """Files that seem to be from the future, by the clock of a file server, are read at once."""
-    path = folder / "a.toml"
-    path.write_text(GOOD)
-    os.utime(path, (time.time() + 3600, time.time() + 3600))
-    assert names(source_of(folder).again()) == ["a"]
+def test_p17_a_file_that_goes_on_being_written(folder: Path) -> None:
+    """P-17: what is still being written after a while is a fault, until it is at rest; the text so far is no policy."""
+    (folder / "a.toml").write_text(GOOD)
+    source = source_of(folder)
+    source.first()
+    with (folder / "b.toml").open("w") as half:
+        half.write(GOOD)
+        half.flush()
+        loaded = source.again()
+        assert (loaded.generation, messages(loaded)) == (None, [IS_OPEN])
+        assert (source.is_being_written, source.rests()) == (True, False)
+    time.sleep(REST_SECONDS)
+    assert source.rests()
+    assert names(source.again()) == ["a", "b"]
+    assert not source.is_being_written
+
+
+def test_p17_a_file_of_keys_that_is_being_written(folder: Path) -> None:
+    """P-17: so is a file that a policy names; and so it is at the start, where no generation could stay in force."""
+    (folder / "a.toml").write_text(policy(ISSUER, jwks_url=None, jwks_file="keys.json"))
+    with (folder / "keys.json").open("w") as half:
+        half.write(json.dumps(Issuer(ISSUER).jwks()))
+        half.flush()
+        source = source_of(folder)
+        loaded = source.first()
+        assert (loaded.generation, messages(loaded)) == (None, [IS_OPEN])
+        assert source.is_being_written
+    assert names(source.again()) == ["a"]
+    with (folder / "keys.json").open("a"):
+        # Nothing was written to it since.
+        assert names(source.again()) == ["a"]
 
 
 @pytest.fixture
@@ -120,7 +137,7 @@ def test_a_repository(git: GitFolder) -> None:
     first = source.first()
     assert first.generation is not None
     assert (names(first), first.generation.digest) == (["a"], git.git("rev-parse", "HEAD"))
-    assert source.again() is first
+    assert source.again().generation is first.generation
     newest = git.commit({"policies/b.toml": GOOD.encode(), "policies/a.toml": None})
     second = source.again()
     assert second.generation is not None
@@ -179,3 +196,22 @@ def test_a_remote_that_never_was(git: GitFolder, tmp_path: Path) -> None:
     loaded = commits(git).first()
     assert loaded.generation is None
     assert [(found.code, found.file) for found in loaded.findings] == [("folder", "the place")]
+
+
+def test_links_in_a_repository(git: GitFolder) -> None:
+    """A link, a folder or another repository with the name of a policy is not read, and it is said, file by file."""
+    (git.path / "policies" / "linked.toml").symlink_to("a.toml")
+    git.commit({"policies/folder.toml/x": b"", "policies/.hidden.toml": b"", "policies/keys/linked.toml": b""})
+    loaded = commits(git).first()
+    assert names(loaded) == ["a"]
+    assert [(found.code, found.file, found.message) for found in loaded.findings if found.code == "passed-over"] == [
+        ("passed-over", "folder.toml", "is a folder, and is not read"),
+        ("passed-over", "linked.toml", "is a link, and is not read"),
+    ]
+
+
+def test_a_source_that_is_never_half(git: GitFolder) -> None:
+    """Of a repository, there is nothing that is being written."""
+    source = commits(git)
+    source.first()
+    assert (source.is_being_written, source.rests()) == (False, True)

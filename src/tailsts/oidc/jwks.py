@@ -57,7 +57,7 @@ class KeyCache:
         report: Callable[[FetchReport], None],
     ) -> None:
         self.issuer = issuer
-        self.source = source
+        self.source, self._first_content = _parted(source)
         self.state = Freshness()
         self.keys: KeySet | None = None
         self.fault: str | None = None
@@ -172,7 +172,16 @@ class KeyCache:
         self._report(FetchReport(self.issuer, self.source, keys, fault))
 
     async def _read(self) -> KeySet:
-        keys = normalise(await self._document())
+        try:
+            return self._usable(await self._document())
+        except (KeySetError, FileError):
+            # As it was when the policies were read: a worker that takes another one's place begins with what that had.
+            if self.keys is None and self._first_content:
+                return self._usable(self._first_content)
+            raise
+
+    def _usable(self, document: bytes) -> KeySet:
+        keys = normalise(document)
         if not len(keys):
             # Never an answer: every issuer that signs has a key, so this is its fault and not its word.
             raise KeySetError(f"the key set holds no usable key ({len(keys.dropped)} were dropped)")
@@ -211,6 +220,13 @@ class KeyCache:
         if response.status != HTTP_OK:
             raise KeySetError(f"the answer to {url} has the status {response.status}")
         return response.body
+
+
+def _parted(source: KeySource) -> tuple[KeySource, bytes]:
+    """Return the source, and the content if it has one: the log remembers each source that it was ever told of."""
+    if isinstance(source, JwksFile):
+        return msgspec.structs.replace(source, content=b""), source.content
+    return source, b""
 
 
 def refuse_jwks_uri(issuer: str, url: str, *, allow_http: bool) -> str | None:

@@ -31,9 +31,19 @@ class JwksUrl(msgspec.Struct, frozen=True):
 
 
 class JwksFile(msgspec.Struct, frozen=True):
-    """The key set is a file: for issuers that cannot be reached from here."""
+    """The key set is a file: for issuers that cannot be reached from here.
+
+    `digest` is that of its `content` when the policies were read. With other content it is another source, so that no
+    key that was withdrawn lives on among those that are kept.
+    """
 
     path: PurePath
+    digest: str = ""
+    content: bytes = b""
+
+    def __repr__(self) -> str:
+        """Return it without the content: by mistake, a private key may be among those of a file."""
+        return f"JwksFile({str(self.path)!r}, {self.digest!r})"
 
 
 class JwksText(msgspec.Struct, frozen=True):
@@ -41,6 +51,10 @@ class JwksText(msgspec.Struct, frozen=True):
 
     name: str
     text: bytes
+
+    def __repr__(self) -> str:
+        """Return it without the text."""
+        return f"JwksText({self.name!r})"
 
 
 KeySource = Discovery | JwksUrl | JwksFile | JwksText

@@ -3,19 +3,19 @@
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from tailsts.errors import FileError, KeySetError
 from tailsts.oidc.keys import normalise
-from tailsts.oidc.source import Discovery, JwksUrl, KeySource
+from tailsts.oidc.source import Discovery, JwksFile, JwksUrl, KeySource
 from tailsts.outbound import certificates
 from tailsts.policy.build import build
 from tailsts.policy.draft import Draft
 from tailsts.policy.finding import Finding, Page, Severity
-from tailsts.policy.judging.judge import judge
+from tailsts.policy.judging.judge import is_refused, judge
 from tailsts.policy.model import DEFAULT_TAILNET, Generation, Policy, assemble
 from tailsts.policy.parse import parse
 from tailsts.policy.places.sheaf import File, Sheaf, place_fault, read_folder
@@ -41,17 +41,33 @@ class Options(msgspec.Struct, frozen=True):
     counts_together: bool = True
 
 
-class Loaded(msgspec.Struct, frozen=True):
-    """The result of reading policies: a generation, or None if anything is at fault; and what is to be said."""
+class _Read(msgspec.Struct, gc=False):
+    """What became of a file; `page` is there as long as it was not judged what is to be warned about."""
 
-    generation: Generation | None
-    findings: Sequence[Finding]
-
-
-class _Read(msgspec.Struct, frozen=True, gc=False):
     policy: Policy | None
     draft: Draft | None
     findings: tuple[Finding, ...]
+    page: Page | None = None
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """The result of reading policies: a generation, or None if anything is at fault; and what is to be said.
+
+    `sheaf` is what the generation was made of; `later` is what `warnings` has to look at, if anything.
+    """
+
+    generation: Generation | None
+    findings: Sequence[Finding]
+    sheaf: Sheaf | None = None
+    later: "_Later | None" = None
+
+
+class _Later(msgspec.Struct, frozen=True):
+    """What is to be said of the place, and all files, some of which were not judged yet."""
+
+    findings: Sequence[Finding]
+    read: Sequence[_Read]
+    options: Options
 
 
 class Memory:
@@ -83,28 +99,52 @@ def load(folder: Path, options: Options, memory: Memory | None = None, *, may_be
 
 
 def compile_sheaf(
-    sheaf: Sheaf, options: Options, memory: Memory | None = None, *, may_be_empty: bool = False
+    sheaf: Sheaf,
+    options: Options,
+    memory: Memory | None = None,
+    *,
+    may_be_empty: bool = False,
+    warn_later: bool = False,
 ) -> Loaded:
     """Make the policies of all files. One fault anywhere, and there is no generation: never a part of the policies.
 
-    No file at all is a fault, unless it `may_be_empty`: then nobody is trusted.
+    No file at all is a fault, unless it `may_be_empty`: then nobody is trusted. `warn_later`: what is only warned about
+    is not among the findings; `warnings` says it. Where warnings are faults it is.
     """
-    findings = [*sheaf.findings, *_twins(sheaf.files)]
-    if not sheaf.files and not sheaf.findings and not may_be_empty:
+    findings = [*(_judged(finding, options) for finding in sheaf.findings), *_twins(sheaf.files)]
+    if not sheaf.files and not may_be_empty and not any(found.severity is Severity.FAULT for found in findings):
         findings.append(place_fault(sheaf.place, "holds no policy: no *.toml file directly in it"))
-    read = _read_all(sheaf, options, memory or Memory())
+    read = _read_all(_Reading(sheaf, options, warn_later=warn_later and not options.strict), memory or Memory())
+    later = _Later(list(findings), read, options) if any(each.page is not None for each in read) else None
     findings += [finding for each in read for finding in each.findings]
     if any(finding.severity is Severity.FAULT for finding in findings):
         return Loaded(None, findings)
     policies = [each.policy for each in read if each.policy is not None]
-    return Loaded(assemble(policies, sheaf.commit or _digest(sheaf.files)), findings)
+    digest = sheaf.commit or _digest(sheaf.files, sheaf.read)
+    return Loaded(assemble(policies, digest), findings, sheaf, later)
 
 
-def _read_all(sheaf: Sheaf, options: Options, memory: Memory) -> list[_Read]:
+def warnings(loaded: Loaded) -> Sequence[Finding]:
+    """Return all that is to be said of the policies, also that which was left for later; in the order of the files."""
+    if (later := loaded.later) is None:
+        return loaded.findings
+    for each in later.read:
+        if each.page is not None and each.draft is not None:
+            _judge(later.options, each.draft, each.page)
+            each.findings, each.page = tuple(each.page.findings), None
+    return [*later.findings, *(finding for each in later.read for finding in each.findings)]
+
+
+def _judge(options: Options, draft: Draft, page: Page) -> None:
+    """Note on its page what a server with these options is to be warned about."""
+    judge(draft, page, server_audience=bool(options.audiences), trusted=options.trusted)
+
+
+def _read_all(reading: "_Reading", memory: Memory) -> list[_Read]:
     read: list[_Read] = []
     remembered: dict[tuple[File, Options], _Read] = {}
-    reading = _Reading(sheaf, options)
-    for file in sheaf.files:
+    options = reading.options
+    for file in reading.sheaf.files:
         known = memory.known.get((file, options)) or reading.read(file)
         read.append(known)
         if known.draft is None or (known.draft.jwks_file is None and known.draft.ca_file is None):
@@ -113,10 +153,15 @@ def _read_all(sheaf: Sheaf, options: Options, memory: Memory) -> list[_Read]:
     return read
 
 
-def _digest(files: Sequence[File]) -> str:
+def _digest(files: Sequence[File], named: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256()
     for file in files:
         digest.update(_framed(os.fsencode(file.name)) + _framed(file.raw))
+    if named:
+        # No policy has an empty name.
+        digest.update(_framed(b""))
+    for name, raw in sorted(named.items()):
+        digest.update(_framed(os.fsencode(name)) + _framed(raw))
     return digest.hexdigest()[:DIGEST_LENGTH]
 
 
@@ -131,12 +176,12 @@ def _twins(files: Sequence[File]) -> Iterable[Finding]:
 
 
 class _Reading:
-    """One pass over the files. A file that a policy names is read once for all of them."""
+    """One pass over the files. A file that a policy names is read once for all of them, and is among the `named`."""
 
-    def __init__(self, sheaf: Sheaf, options: Options) -> None:
-        self._sheaf = sheaf
-        self._options = options
-        self._named: dict[str, bytes] = {}
+    def __init__(self, sheaf: Sheaf, options: Options, *, warn_later: bool) -> None:
+        self.sheaf = sheaf
+        self.options = options
+        self._warn_later = warn_later
 
     def read(self, file: File) -> _Read:
         page = _open(file)
@@ -146,22 +191,23 @@ class _Reading:
             self._check_tailnet(draft, page)
             source = self._source(draft, page)
             if source is not None:
-                policy = build(draft, source, self._options.audiences, server_single_use=self._options.single_use)
+                policy = build(draft, source, self.options.audiences, server_single_use=self.options.single_use)
                 self._check_bounds(policy, page)
-            judge(draft, page, server_audience=bool(self._options.audiences), trusted=self._options.trusted)
-        strict = self._options.strict
-        findings = tuple(_as_fault(finding) if strict else finding for finding in page.findings)
+            if self._warn_later and not page.findings and not is_refused(draft, page):
+                return _Read(policy, draft, (), page)
+            _judge(self.options, draft, page)
+        findings = tuple(_judged(finding, self.options) for finding in page.findings)
         return _Read(policy, draft, findings)
 
     def _check_tailnet(self, draft: Draft, page: Page) -> None:
-        tailnets = self._options.tailnets
+        tailnets = self.options.tailnets
         if tailnets is not None and draft.tailnet not in tailnets:
             known = ", ".join(sorted(tailnets)) or "none"
             advice = f"known: {known}; others are named in the configuration file (--config)"
             page.fault("unknown-tailnet", "tailnet", f'is "{draft.tailnet}", of which there is no credential', advice)
 
     def _check_bounds(self, policy: Policy, page: Page) -> None:
-        if policy.bounds is not None and not self._options.counts_together:
+        if policy.bounds is not None and not self.options.counts_together:
             key = "single_use" if policy.bounds.single_use else "rate_limit"
             message = "is counted by each of the workers alone"
             page.fault("state", key, message, "--state sqlite:PATH, or Redis: one that all of them share")
@@ -170,9 +216,10 @@ class _Reading:
         key = "ca_file" if draft.jwks_file is None else "jwks_file"
         try:
             if draft.jwks_file is not None:
-                if not len(normalise(self._read_named(draft.jwks_file))):
+                raw = self._read_named(draft.jwks_file)
+                if not len(normalise(raw)):
                     raise KeySetError("holds no usable key")  # noqa: TRY301 - said with the other reasons
-                return self._sheaf.key_file(draft.jwks_file)
+                return _with_content(self.sheaf.key_file(draft.jwks_file), raw)
             ca_pem = None
             if draft.ca_file is not None:
                 ca_pem = self._read_named(draft.ca_file)
@@ -185,9 +232,16 @@ class _Reading:
         return Discovery(ca_pem, draft.allow_http)
 
     def _read_named(self, name: str) -> bytes:
-        if name not in self._named:
-            self._named[name] = self._sheaf.named(name)
-        return self._named[name]
+        read = self.sheaf.read
+        if name not in read:
+            read[name] = self.sheaf.named(name)
+        return read[name]
+
+
+def _with_content(source: KeySource, raw: bytes) -> KeySource:
+    if isinstance(source, JwksFile):
+        return msgspec.structs.replace(source, digest=hashlib.sha256(raw).hexdigest(), content=raw)
+    return source
 
 
 def _open(file: File) -> Page:
@@ -204,8 +258,8 @@ def _open(file: File) -> Page:
     return page
 
 
-def _as_fault(finding: Finding) -> Finding:
-    if finding.severity is not Severity.SECURITY:
+def _judged(finding: Finding, options: Options) -> Finding:
+    if not options.strict or finding.severity is not Severity.SECURITY:
         return finding
     return msgspec.structs.replace(finding, severity=Severity.FAULT)
 

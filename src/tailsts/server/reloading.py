@@ -10,11 +10,11 @@ from tailsts.errors import RepositoryError
 from tailsts.policy.finding import Finding, Severity
 from tailsts.policy.model import Generation, assemble
 from tailsts.policy.places import watch
-from tailsts.policy.places.sheaf import STAND_IN
-from tailsts.policy.store import Loaded
+from tailsts.policy.places.sheaf import STAND_IN, Sheaf
+from tailsts.policy.store import Loaded, warnings
 from tailsts.server import process
 from tailsts.server.shown.metrics import Metrics
-from tailsts.server.sources import Commits, Folder, Source
+from tailsts.server.sources import LOOK_SECONDS, Commits, Folder, Source
 
 # A folder that vanishes is mostly being replaced; one that stays away was taken away, and with it all trust.
 GONE_SECONDS = 10.0
@@ -37,6 +37,7 @@ class Reloading:
     """Reads the policies anew, and puts them in force if nothing is wrong with them.
 
     `in_force` returns the generation that is, `put_in_force` makes another one so, in one step of the event loop.
+    `sheaf` is what the one in force was made of, None if nobody is trusted because the folder is gone.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Reloading:
         metrics: Metrics,
     ) -> None:
         self.faults: tuple[str, ...] = ()
+        self.sheaf: Sheaf | None = None
         self._source = source
         self._in_force = in_force
         self._put_in_force = put_in_force
@@ -54,9 +56,11 @@ class Reloading:
         self._log = structlog.get_logger()
         self._one_at_a_time = asyncio.Lock()
         self._said: Said = ()
+        self._waiting: asyncio.Task[None] | None = None
 
-    def begin(self, findings: Iterable[Finding]) -> None:
-        """Say what is to be said of the policies that the service starts with."""
+    def begin(self, findings: Iterable[Finding], sheaf: Sheaf | None = None) -> None:
+        """Say what is to be said of the policies that the service starts with, which were made of `sheaf`."""
+        self.sheaf = sheaf
         said = worth_saying(findings)
         self.say(said)
         # What is in force is older than what was asked for: as after a reload that failed.
@@ -78,19 +82,43 @@ class Reloading:
             loaded, said = await asyncio.to_thread(self._read)
         except RepositoryError as error:
             self._say_unreachable(str(error))
-            self._keep([str(error)])
+            self._keep([str(error)], asked=asked)
         except Exception:  # noqa: BLE001 - a bug of ours must not pass for a reload that went well
             self._log.exception("reading the policies failed unexpectedly")
-            self._keep(["reading the policies failed unexpectedly"])
+            self._keep(["reading the policies failed unexpectedly"], asked=asked)
         else:
             self._take(loaded, said, asked=asked)
+            await self._after(loaded)
+        if self._source.is_being_written and (self._waiting is None or self._waiting.done()):
+            self._waiting = asyncio.create_task(self._wait_for_rest())
+
+    async def _after(self, loaded: Loaded) -> None:
+        """Do what can wait until the policies are in force."""
+        try:
             await asyncio.to_thread(self._clear)
+            if loaded.later is not None:
+                self.say(await asyncio.to_thread(self._judge, loaded))
+        except Exception:  # noqa: BLE001 - a bug of ours must not end the watch over the policies
+            self._log.exception("judging the policies failed unexpectedly")
+
+    async def _wait_for_rest(self) -> None:
+        """Look again at what was being written until it is not, and reload: nobody says when a file is closed."""
+        while self._source.is_being_written:
+            await asyncio.sleep(LOOK_SECONDS)
+            async with self._one_at_a_time:
+                if await asyncio.to_thread(self._source.rests):
+                    await self._reload(asked=False)
 
     def _read(self) -> tuple[Loaded, Said]:
         """Read the policies, and put into words what is to be said of them: of ten thousand, that takes its time."""
         with process.behind_exchanges():
             loaded = self._source.again()
             return loaded, worth_saying(loaded.findings)
+
+    def _judge(self, loaded: Loaded) -> Said:
+        """Find out what is to be warned about, when the policies are in force: that takes as long as reading them."""
+        with process.behind_exchanges():
+            return worth_saying(warnings(loaded))
 
     def _clear(self) -> None:
         with process.behind_exchanges():
@@ -107,6 +135,9 @@ class Reloading:
 
     async def _follow_folder(self, folder: Folder, stop: asyncio.Event) -> None:
         farewell: asyncio.Task[None] | None = None
+        if not folder.is_there():
+            # It went before this process began, with what others had in force: nobody will say so again.
+            farewell = asyncio.create_task(self._give_up_on(folder, stop))
         async for _ in watch.changes(folder.path, stop, self._report, since=folder.seen):
             await self.reload(asked=False)
             if not folder.is_there() and (farewell is None or farewell.done()):
@@ -120,6 +151,7 @@ class Reloading:
             if await _passes(stop, 1.0) or folder.is_there():
                 return
         self._log.error("the folder of the policies is gone: nobody is trusted any more")
+        self.sheaf = None
         self._put_in_force(NOBODY)
 
     def say(self, said: Said) -> None:
@@ -136,26 +168,30 @@ class Reloading:
             )
 
     def _take(self, loaded: Loaded, said: Said, *, asked: bool) -> None:
-        self.say(said)
+        if loaded.later is None:
+            self.say(said)
         generation = loaded.generation
         if generation is None:
-            self._keep([text for severity, text in said if severity is Severity.FAULT])
+            self._keep([text for severity, text in said if severity is Severity.FAULT], asked=asked)
             return
-        self.faults = () if generation.policies else (NO_POLICY,)
+        had_faults, self.faults = bool(self.faults), () if generation.policies else (NO_POLICY,)
         if asked or generation.digest != self._in_force().digest:
             self._metrics.reloads["ok"] += 1
-        # A commit that was read before is that very generation.
-        if generation is not self._in_force():
+        # A commit that was read before is that very generation, and a folder may look as if something had changed.
+        if generation is not self._in_force() and (asked or generation.digest != self._in_force().digest):
+            self.sheaf = loaded.sheaf
             self._put_in_force(generation)
             self._log.info("policies reloaded", policies=len(generation.policies), generation=generation.digest)
             if not generation.policies:
                 self._log.warning(NO_POLICY)
+        elif had_faults and not self.faults:
+            self._log.info("the policies are in order again: those in force stay", generation=generation.digest)
 
-    def _keep(self, faults: Sequence[str]) -> None:
+    def _keep(self, faults: Sequence[str], *, asked: bool) -> None:
         is_new = tuple(faults) != self.faults
         self.faults = tuple(faults)
         self._metrics.reloads["failed"] += 1
-        if is_new:
+        if is_new or asked:
             self._log.error("policies not reloaded: the old ones stay in force", faults=len(faults))
 
     def _say_unreachable(self, reason: str) -> None:

@@ -2,14 +2,18 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tailsts.errors import RepositoryError
 from tailsts.policy.finding import Severity
 from tailsts.policy.places import watch
-from tailsts.policy.places.sheaf import Sheaf, of_commit, place_fault, place_warning, read_folder
-from tailsts.policy.store import Loaded, Memory, Options, compile_sheaf
+from tailsts.policy.places.sheaf import Sheaf, key_file_of, of_commit, place_fault, place_warning
+from tailsts.policy.places.steady import Steady
+from tailsts.policy.store import Loaded, Memory, Options, compile_sheaf, warnings
 from tailsts.server import process
 
 if TYPE_CHECKING:
@@ -17,17 +21,20 @@ if TYPE_CHECKING:
     from tailsts.policy.places.gitfiles import Snapshot
     from tailsts.policy.places.repository import Repository
 
-# A file that is being written is not a policy yet: a folder is read again until its files are older than this.
-STEADY_SECONDS = 0.1
-MAX_READINGS = 6
+# How long is waited for what is being written, before that is said: what takes longer is looked at again and again.
+# At the start for longer, for there is nothing that could stay in force instead.
+PATIENCE_SECONDS = 1.0
+FIRST_PATIENCE_SECONDS = 5.0
+LOOK_SECONDS = 0.1
 
 
 class Folder:
-    """The policies in a folder. `now` gives seconds since the epoch, as the times of files do."""
+    """The policies in a folder. `now` gives seconds since the epoch, as the times of files do; `monotonic` any."""
 
-    def __init__(self, path: Path, options: Options, now: Callable[[], float]) -> None:
+    def __init__(self, path: Path, options: Options, now: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self.path = path
-        self._now = now
+        self._steady = Steady(path, now, monotonic)
+        self._monotonic = monotonic
         self._options = options
         self._memory = Memory()
         # What it looked like before it was read, so that no change goes unnoticed in between.
@@ -36,13 +43,26 @@ class Folder:
     def first(self) -> Loaded:
         """Read it at the start: a folder without any policy is a fault, since it is most likely the wrong one."""
         self.seen = watch.look(self.path)
-        return compile_sheaf(read_folder(self.path), self._options, self._memory)
+        return self._read(FIRST_PATIENCE_SECONDS, self._compiled_first)
+
+    def handed_over(self, sheaf: Sheaf) -> Loaded:
+        """Take what is in force in another process. Whether the folder holds something else by now is not looked at."""
+        self.seen = watch.look(self.path)
+        sheaf = msgspec.structs.replace(sheaf, key_file=partial(key_file_of, self.path))
+        return compile_sheaf(sheaf, self._options, self._memory, may_be_empty=True)
 
     def again(self) -> Loaded:
-        """Read it anew, when it does not change any more. Without any policy, nobody is trusted."""
-        sheaf = self._steady()
-        with process.many_objects():
-            return compile_sheaf(sheaf, self._options, self._memory, may_be_empty=True)
+        """Read it anew. Without any policy, nobody is trusted."""
+        return self._read(PATIENCE_SECONDS, self._compiled)
+
+    @property
+    def is_being_written(self) -> bool:
+        """Whether that was a fault of what was read last."""
+        return bool(self._steady.restless)
+
+    def rests(self) -> bool:
+        """Look at what was being written; return whether it is not any more, and is to be read again."""
+        return self._steady.rests()
 
     def forget(self) -> None:
         """Let go of the policies that are not in force any more."""
@@ -52,15 +72,28 @@ class Folder:
         """Return whether the folder exists."""
         return self.path.is_dir()
 
-    def _steady(self) -> Sheaf:
-        sheaf = read_folder(self.path)
-        for _ in range(MAX_READINGS):
-            # The clock of a file server may be another one: what is younger than now is as good as old.
-            if not 0 <= self._now() - sheaf.changed_at < STEADY_SECONDS:
-                break
-            time.sleep(STEADY_SECONDS)
-            sheaf = read_folder(self.path)
-        return sheaf
+    def _read(self, seconds: float, compiled: Callable[[Sheaf], Loaded]) -> Loaded:
+        """Read it when nothing in it is being written. What still is after so many `seconds` is a fault."""
+        steady, until = self._steady, self._monotonic() + seconds
+        while True:
+            sheaf = steady.read()
+            is_last = self._monotonic() >= until
+            if is_last or not steady.restless:
+                loaded = compiled(sheaf)
+                # What a policy names may be being written as well, and is read only now.
+                if not steady.restless:
+                    steady.take(sheaf)
+                if is_last or not steady.restless:
+                    return loaded
+            while not steady.rests() and self._monotonic() < until:
+                time.sleep(LOOK_SECONDS)
+
+    def _compiled_first(self, sheaf: Sheaf) -> Loaded:
+        return compile_sheaf(sheaf, self._options, self._memory)
+
+    def _compiled(self, sheaf: Sheaf) -> Loaded:
+        with process.many_objects():
+            return compile_sheaf(sheaf, self._options, self._memory, may_be_empty=True, warn_later=True)
 
 
 class Commits:
@@ -83,15 +116,32 @@ class Commits:
         kept = self._repository.last_good()
         self._has_had_policies = kept is not None
         try:
-            loaded = self.again()
+            loaded = _with_warnings(self.again())
             why = next((str(found) for found in loaded.findings if found.severity is Severity.FAULT), "")
         except RepositoryError as error:
             loaded, why = Loaded(None, [place_fault(self._place, str(error))]), str(error)
         if loaded.generation is not None or kept is None:
             return loaded
-        older = self._compiled(kept)
+        older = _with_warnings(self._compiled(kept))
         warning = place_warning(self._place, f"commit {kept.commit} serves, which was good last: {why}")
-        return Loaded(older.generation, [*older.findings, warning])
+        return Loaded(older.generation, [*older.findings, warning], older.sheaf)
+
+    def handed_over(self, sheaf: Sheaf) -> Loaded:
+        """Take what is in force in another process: that has had policies, so none is an answer."""
+        self._has_had_policies = True
+        loaded = compile_sheaf(sheaf, self._options, self._memory, may_be_empty=True)
+        if sheaf.commit is not None and loaded.generation is not None:
+            self._read = sheaf.commit, loaded
+        return loaded
+
+    @property
+    def is_being_written(self) -> bool:
+        """A commit never is."""
+        return False
+
+    def rests(self) -> bool:
+        """Return whether what was being written is not any more."""
+        return True
 
     def again(self) -> Loaded:
         """Fetch, and read what is new.
@@ -109,11 +159,17 @@ class Commits:
 
     def _compiled(self, snapshot: "Snapshot") -> Loaded:
         if self._read is None or self._read[0] != snapshot.commit:
-            sheaf = of_commit(self._place, snapshot.commit, snapshot.files)
+            sheaf = of_commit(self._place, snapshot.commit, snapshot.files, snapshot.passed_over)
             with process.many_objects():
-                loaded = compile_sheaf(sheaf, self._options, self._memory, may_be_empty=self._has_had_policies)
+                loaded = compile_sheaf(
+                    sheaf, self._options, self._memory, may_be_empty=self._has_had_policies, warn_later=True
+                )
             self._read = snapshot.commit, loaded
         return self._read[1]
+
+
+def _with_warnings(loaded: Loaded) -> Loaded:
+    return msgspec.structs.replace(loaded, findings=warnings(loaded), later=None)
 
 
 Source = Folder | Commits

@@ -8,12 +8,20 @@ from tailsts.policy.finding import Page, Severity
 from tailsts.policy.issuers import is_http
 from tailsts.policy.judging.branches import judge_branches
 from tailsts.policy.judging.claims import judge_claims
+from tailsts.policy.judging.possible import judge_possible
+from tailsts.policy.judging.reach import judge_reach
 from tailsts.policy.judging.rights import judge_rights
 from tailsts.policy.judging.supposed import asked_of
 from tailsts.policy.judging.texts import judge_texts
-from tailsts.policy.judging.who import judge_who
+from tailsts.policy.judging.who import judge_who, refuse_strangers
 from tailsts.policy.model import DEFAULT_MAX_LIFETIME
 from tailsts.policy.trusted import TrustedIssuers
+
+
+def is_refused(draft: Draft, page: Page) -> bool:
+    """Return whether `judge` would find a fault: whatever else it finds is no more than a warning."""
+    # Hardly anything that is asked, where the issuer is one's own.
+    return draft.shared_by() is not None and refuse_strangers(asked_of(draft), Page(page.file, page.text))
 
 
 def judge(draft: Draft, page: Page, *, server_audience: bool, trusted: TrustedIssuers | None = None) -> None:
@@ -24,7 +32,9 @@ def judge(draft: Draft, page: Page, *, server_audience: bool, trusted: TrustedIs
     asked = asked_of(draft)
     judge_who(asked, page, server_audience=server_audience)
     judge_branches(asked, page)
+    judge_reach(asked, page)
     judge_claims(asked, page)
+    judge_possible(asked, page)
     judge_texts(draft, page)
     _judge_transport(draft, page)
     _judge_trust(draft, page, trusted)

@@ -31,6 +31,7 @@ MAX_DEPTH = 16
 MAX_TAGS = 5
 
 _HASH_BYTES = 20
+_KINDS = {stat.S_IFDIR: "is a folder", stat.S_IFLNK: "is a link"}
 _COMMIT_TEXT = re.compile(rb"tree ([0-9a-f]{40})\n")
 _TAG_TEXT = re.compile(rb"object ([0-9a-f]{40})\ntype (?:commit|tag)\n")
 
@@ -39,10 +40,12 @@ class Snapshot(msgspec.Struct, frozen=True):
     """What a commit holds in the folder of the policies: names relative to it, with `/`, and contents.
 
     Empty if the commit has no such folder: git keeps no folder without files, and so the last policy was deleted.
+    `passed_over` has, by name, what is no file that is read.
     """
 
     commit: str
     files: Mapping[str, bytes]
+    passed_over: Mapping[str, str] = {}
 
 
 def snapshot(find: Find, tip: bytes, folder: str) -> Snapshot:
@@ -59,7 +62,7 @@ def snapshot(find: Find, tip: bytes, folder: str) -> Snapshot:
             raise GitError(f"{folder} is not a folder in commit {commit.decode()}")
         if not tree:
             return Snapshot(commit.decode(), {})
-    return Snapshot(commit.decode(), _files(find, tree))
+    return Snapshot(commit.decode(), *_files(find, tree))
 
 
 def _parts(folder: str) -> list[bytes]:
@@ -102,8 +105,10 @@ def _entries(find: Find, tree: bytes) -> Iterator[tuple[bytes, int, bytes]]:
         raise error if isinstance(error, GitError) else GitError("a folder is damaged") from None
 
 
-def _files(find: Find, tree: bytes) -> dict[str, bytes]:
+def _files(find: Find, tree: bytes) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Return the files in and below a folder, and what else is there."""
     files: dict[str, bytes] = {}
+    others: dict[str, str] = {}
     todo, entries, size = [("", tree, 0)], 0, 0
     while todo:
         above, name, depth = todo.pop()
@@ -112,16 +117,20 @@ def _files(find: Find, tree: bytes) -> dict[str, bytes]:
             path = above + entry.decode("utf-8", "surrogateescape")
             if stat.S_ISDIR(mode):
                 todo.append((f"{path}/", child, depth + 1))
-            # Links and other repositories are left out: where they lead to is not in this commit.
-            elif stat.S_ISREG(mode) and (content := _content(find, child, path)) is not None:
+            # Where links and other repositories lead to is not in this commit.
+            if not stat.S_ISREG(mode):
+                others[path] = _KINDS.get(stat.S_IFMT(mode), "is another repository")
+            elif (content := _content(find, child, path)) is not None:
                 files[path] = content
                 size += len(content)
+            else:
+                others[path] = f"is larger than {MAX_OBJECT_BYTES} bytes"
         if entries > MAX_ENTRIES or size > MAX_FILES_BYTES or depth > MAX_DEPTH:
             raise GitError(
                 f"the folder holds more than {MAX_ENTRIES} files or {MAX_FILES_BYTES} bytes, "
                 f"or is more than {MAX_DEPTH} folders deep: name the folder of the policies alone"
             )
-    return files
+    return files, others
 
 
 def _content(find: Find, name: bytes, path: str) -> bytes | None:

@@ -8,7 +8,7 @@ back into it).
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -40,7 +40,7 @@ class Sheaf(msgspec.Struct, frozen=True):
     """All policy files at one moment, ordered by name, and what is to be said about their place.
 
     `named` reads a file that a policy names, `key_file` makes it a source of keys; both raise FileError. `commit` is
-    that of the repository, if they are from one; `changed_at` is when a file last changed, in seconds since the epoch.
+    that of the repository, if they are from one; `read` has what was read of files that policies name.
     """
 
     place: str
@@ -49,7 +49,7 @@ class Sheaf(msgspec.Struct, frozen=True):
     named: Callable[[str], bytes]
     key_file: Callable[[str], KeySource]
     commit: str | None = None
-    changed_at: float = 0.0
+    read: dict[str, bytes] = msgspec.field(default_factory=dict)
 
 
 def read_folder(folder: Path) -> Sheaf:
@@ -57,10 +57,9 @@ def read_folder(folder: Path) -> Sheaf:
     place = shown(str(folder))
     findings: list[Finding] = []
     files: list[File] = []
-    changed_at = 0.0
     try:
-        paths = sorted(_policy_files(folder), key=lambda path: path.name)
-        changed_at = max(map(_changed_at, paths), default=0.0)
+        paths, passed_over = _policy_files(folder)
+        findings += [_passed_over(shown(str(path)), what) for path, what in passed_over]
         files = [_read(path) for path in paths]
         if _may_be_changed_by_everybody(folder):
             findings.append(place_fault(place, "can be changed by everybody on this machine; chmod o-w it"))
@@ -71,28 +70,41 @@ def read_folder(folder: Path) -> Sheaf:
         files,
         findings,
         named=lambda name: read_bounded(_absolute(folder, name), MAX_NAMED_FILE_BYTES, refuse_world_writable=True),
-        key_file=lambda name: JwksFile(_absolute(folder, name)),
-        changed_at=changed_at,
+        key_file=lambda name: key_file_of(folder, name),
     )
 
 
-def of_commit(place: str, commit: str, files: Mapping[str, bytes]) -> Sheaf:
-    """Return the policy files of a repository's `commit`, given the `files` at the policies' path by relative name."""
+def of_commit(
+    place: str, commit: str, files: Mapping[str, bytes], passed_over: Mapping[str, str] | None = None
+) -> Sheaf:
+    """Return the policy files of a repository's `commit`, given the `files` at the policies' path by relative name.
+
+    `passed_over` says of other entries what they are.
+    """
+    others = passed_over or {}
     found = [
         File(name.removesuffix(".toml"), shown(name), raw, _refuse_size(raw))
         for name, raw in sorted(files.items())
         if is_policy_file(name) and "/" not in name
     ]
+    findings = [
+        _passed_over(shown(name), what)
+        for name, what in sorted(others.items())
+        if is_policy_file(name) and "/" not in name
+    ]
 
     def named(name: str) -> bytes:
-        raw = files.get(str(PurePosixPath(name)))
+        relative = str(PurePosixPath(name))
+        raw = files.get(relative)
         if raw is None:
+            if relative in others:
+                raise FileError(f"{others[relative]}, and is not read")
             raise FileError("is not in the repository, in or below the folder of the policies")
         if len(raw) > MAX_NAMED_FILE_BYTES:
             raise FileError(f"is larger than {MAX_NAMED_FILE_BYTES} bytes")
         return raw
 
-    return Sheaf(place, found, (), named, key_file=lambda name: JwksText(name, named(name)), commit=commit)
+    return Sheaf(place, found, findings, named, key_file=lambda name: JwksText(name, named(name)), commit=commit)
 
 
 def is_policy_file(name: str) -> bool:
@@ -105,6 +117,13 @@ def place_fault(place: str, message: str) -> Finding:
     return Finding(Severity.FAULT, "folder", place, None, "", message)
 
 
+def _passed_over(file: str, what: str) -> Finding:
+    """Return a warning: whoever gave a file the name of a policy may believe that it is one."""
+    return Finding(
+        Severity.SECURITY, "passed-over", file, None, "", f"{what}, and is not read", "put a file in its place"
+    )
+
+
 def place_warning(place: str, message: str) -> Finding:
     """Return a warning about the folder or repository as a whole."""
     return Finding(Severity.SECURITY, "place", place, None, "", message)
@@ -115,26 +134,36 @@ def shown(text: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+def key_file_of(folder: Path, name: str) -> JwksFile:
+    """Return the file of keys that a policy in the folder names."""
+    return JwksFile(_absolute(folder, name))
+
+
 def _absolute(folder: Path, name: str) -> Path:
     return (folder / name).absolute()
 
 
-def _policy_files(folder: Path) -> Iterable[Path]:
+def _policy_files(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Return what is read, by name, and what has the name of a policy and is not, with what it is."""
     inside = folder.resolve(strict=True)
+    paths: list[Path] = []
+    passed_over: list[tuple[Path, str]] = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if is_policy_file(entry.name) and not entry.is_dir():
-                path = Path(entry.path)
-                if not entry.is_symlink() or path.resolve().is_relative_to(inside):
-                    yield path
+            if not is_policy_file(entry.name):
+                continue
+            path = Path(entry.path)
+            if entry.is_dir():
+                passed_over.append((path, "is a folder"))
+            elif entry.is_symlink() and not path.resolve().is_relative_to(inside):
+                passed_over.append((path, "is a link that leads out of the folder"))
+            else:
+                paths.append(path)
+    return sorted(paths, key=_name), sorted(passed_over, key=lambda found: found[0].name)
 
 
-def _changed_at(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        # Said when it is read.
-        return 0.0
+def _name(path: Path) -> str:
+    return path.name
 
 
 def _read(path: Path) -> File:

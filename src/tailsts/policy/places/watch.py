@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 from watchfiles import Change, awatch
 
-# A change is told when nothing was written for QUIET, and at the latest LONGEST after it began: whoever writes all
-# the time must not keep a change from coming into force within a second.
+# A change is told when nothing was written for QUIET, and at the latest LONGEST after it began: whoever writes another
+# file all the time must not keep it from coming into force within a second. Half of a file is nobody's concern here.
 QUIET_SECONDS = 0.1
 LONGEST_SECONDS = 0.5
 # How often a folder is looked at though nothing was heard of it; and how often if nothing can be heard.
