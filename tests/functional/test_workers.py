@@ -104,7 +104,7 @@ def test_no_secret_is_handed_over(site: Deployment) -> None:
         assert Path(f"/proc/{pid}/cmdline").read_bytes() == command
         variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
         (handed,) = [text for text in variables if text.startswith("TAILSTS_INTERNAL_WORKER=")]
-        assert set(json.loads(handed.partition("=")[2])) == {"worker", "public", "control", "turns"}
+        assert set(json.loads(handed.partition("=")[2])) == {"worker", "public", "control", "turns", "policies"}
 
 
 def test_reload_reaches_both(tmp_path: Path) -> None:

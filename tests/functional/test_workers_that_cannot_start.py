@@ -7,8 +7,9 @@ from pathlib import Path
 
 from fakes.deployment import deployed
 from fakes.http import eventually
+from fakes.policies import policy
 from fakes.service import Service
-from fakes.workers import processes
+from fakes.workers import give_back, lead_nowhere, processes, take_away
 
 CANNOT = "a worker cannot start"
 
@@ -20,17 +21,17 @@ def kill_all(service: Service) -> None:
 
 
 def test_no_worker_can_start(tmp_path: Path) -> None:
-    """All are killed while a policy has a fault: not ready, and /readyz, the metrics and, once, the log say it."""
+    """All are killed while the audit log cannot be opened: not ready; readiness, metrics and, once, the log say it."""
     with deployed(tmp_path, ["--workers", "2"]) as site:
         service = site.service
-        service.write_policy("bad", "issuer = 1")
+        taken_away = take_away(service.audit_log)
         kill_all(service)
         eventually(lambda: {line["worker"] for line in service.log_lines(CANNOT)} == {1, 2}, 30)
         readiness = service.readiness()
         assert readiness["status"] == "not ready"
         assert [part["status"] for part in readiness["workers"]] == ["gone", "gone"]
-        assert any("bad.toml" in fault for fault in readiness["reload_faults"])
-        assert service.metric("tailsts_policy_faults") == len(readiness["reload_faults"]) >= 1
+        assert readiness["reload_faults"] == [f"--audit-log {service.audit_log} cannot be opened: Is a directory"]
+        assert service.metric("tailsts_policy_faults") == 1
         assert "tailsts_policies" not in service.metrics()
         ended = len(service.log_lines("a worker ended: another one is started"))
         eventually(lambda: len(service.log_lines("a worker ended: another one is started")) >= ended + 4, 30)
@@ -41,7 +42,7 @@ def test_no_worker_can_start(tmp_path: Path) -> None:
             "signal 9",
             "exit code 2",
         }
-        (service.policies / "bad.toml").unlink()
+        give_back(taken_away)
         eventually(lambda: service.readiness()["status"] == "ready", 30)
         assert service.readiness()["reload_faults"] == []
         assert (service.metric("tailsts_policies"), service.metric("tailsts_policy_faults")) == (1, 0)
@@ -53,15 +54,40 @@ def test_another_fault_is_said(tmp_path: Path) -> None:
     """A fault that is another one is said anew; beside a worker that serves, it is shown as well."""
     with deployed(tmp_path, ["--workers", "2"]) as site:
         service = site.service
-        service.write_policy("bad", "issuer = 1")
+        taken_away = take_away(service.audit_log)
         os.kill(processes(service)[0], signal.SIGKILL)
         eventually(lambda: bool(service.log_lines(CANNOT)), 30)
-        service.write_policy("bad", "subject = 1")
-        eventually(lambda: any("subject is a number" in line["fault"] for line in service.log_lines(CANNOT)), 30)
+        lead_nowhere(taken_away)
+        eventually(lambda: any("No such file" in line["fault"] for line in service.log_lines(CANNOT)), 30)
         readiness = service.readiness()
         assert readiness["status"] == "degraded"
-        assert any("subject is a number" in fault for fault in readiness["reload_faults"])
+        assert readiness["reload_faults"] == [
+            f"--audit-log {service.audit_log} cannot be opened: No such file or directory"
+        ]
         assert service.metric("tailsts_policies") == 1
+
+
+def test_what_it_is_told_has_changed(tmp_path: Path) -> None:
+    """The policies in force do not go with what the configuration says now: a worker that comes reads those there."""
+    config = tmp_path / "tailsts.toml"
+    secret = tmp_path / "secret"
+    secret.write_text("made-up")
+    other = f'[tailnets.prod]\nclient_id = "other"\nclient_secret_file = "{secret}"\n'
+    config.write_text(other)
+    with deployed(tmp_path, ["--workers", "2", "--config", str(config)]) as site:
+        service = site.service
+        service.write_policy("infra", policy(site.issuer.url, tailnet="prod"))
+        service.reload()
+        eventually(lambda: service.readiness()["status"] == "ready")
+        config.write_text(other.replace("prod", "staging"))
+        os.kill(processes(service)[0], signal.SIGKILL)
+        eventually(lambda: bool(service.log_lines(CANNOT)), 30)
+        assert "unknown-tailnet" in service.log_lines(CANNOT)[0]["fault"]
+        assert service.readiness()["status"] == "degraded"
+        service.write_policy("infra", policy(site.issuer.url, tailnet="staging"))
+        eventually(lambda: service.metric("tailsts_workers") == 2, 30)
+        # The other one still has what it was told.
+        assert len(service.readiness()["generation"].split()) == 2
 
 
 def test_a_worker_that_is_stopped(tmp_path: Path) -> None:

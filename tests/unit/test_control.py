@@ -37,11 +37,11 @@ class Ends:
         self.raw = raw
         self.worker = worker
         self.stop = asyncio.Event()
-        self.reloads = 0
+        self.reloads: list[bool] = []
         self.obeying = asyncio.create_task(obey(worker, lambda: SNAPSHOT, self._reload, self.stop))
 
-    def _reload(self) -> None:
-        self.reloads += 1
+    def _reload(self, asked: bool) -> None:
+        self.reloads.append(asked)
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ async def test_a_worker_says_when_it_serves(ends: Ends) -> None:
 async def test_a_worker_obeys(ends: Ends) -> None:
     """It reloads, and drains, when it is told to."""
     ends.parent.send(Reload())
-    ends.parent.send(Reload())
-    await eventually_async(lambda: ends.reloads == 2)
+    ends.parent.send(Reload(asked=False))
+    await eventually_async(lambda: ends.reloads == [True, False])
     assert not ends.stop.is_set()
     ends.parent.send(Drain())
     await asyncio.wait_for(ends.stop.wait(), 10)
@@ -103,7 +103,7 @@ async def test_the_last_message_arrives() -> None:
     """Closing waits until everything is on its way, however much it is."""
     ours, theirs = socket.socketpair()
     parent, worker = await Channel.over(ours), await Channel.over(theirs)
-    large = msgspec.structs.replace(SNAPSHOT, families={f"pattern {number}": number for number in range(100_000)})
+    large = msgspec.structs.replace(SNAPSHOT, failing_fast={f"tailnet {number}": True for number in range(100_000)})
     worker.send(Seen(0, large))
     closing = asyncio.create_task(worker.close())
     assert await parent.receive(REPORTS) == Seen(0, large)
@@ -134,7 +134,8 @@ def test_handing_over() -> None:
     ours, theirs = socket.socketpair()
     listening = socket.create_server(("127.0.0.1", 0))
     turns = os.memfd_create("turns")
-    handed = Handed(2, os.dup(listening.fileno()), os.dup(theirs.fileno()), turns)
+    policies = handover.in_memory(b"policies")
+    handed = Handed(2, os.dup(listening.fileno()), os.dup(theirs.fileno()), turns, policies)
     for descriptor in handed.descriptors():
         os.set_inheritable(descriptor, True)
     environment = {"PATH": "/bin", **handed.as_variable()}
@@ -142,6 +143,9 @@ def test_handing_over() -> None:
     assert environment == {"PATH": "/bin"}
     assert handover.receive(environment) is None
     assert not any(map(os.get_inheritable, handed.descriptors()))
+    assert handed.packed_policies() == b"policies"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(policies)
     with handed.public_socket() as public, handed.control_socket() as control:
         assert public.getsockname() == listening.getsockname()
         control.sendall(b"x")

@@ -24,21 +24,20 @@ from tailsts.server.workers.crew import MAX_SAID, Crew, Pace
 # Serves, and counts each look as one decision. What it is told to do wrong is in `manner`.
 WORKER = """
 import asyncio, os, signal, socket, sys, time
-from tailsts.server.workers.control import Channel, Seen, give_up, obey
+from tailsts.server.workers.control import Channel, InForce, Seen, give_up, obey
 from tailsts.server.shown.readiness import Readiness
 from tailsts.server.shown.snapshot import Snapshot, Totals
 number, manner = int(sys.argv[1]), sys.argv[3]
-count, reloads = 0, 0
+count, reloads = 0, {("ok",): 0, ("unasked",): 0}
 def look():
     global count
     count += 1
     if manner == "stuck" and count == 3:
         time.sleep(1000)
-    totals = Totals({"decisions": {("granted", "granted"): count}, "reloads": {("ok",): reloads}})
+    totals = Totals({"decisions": {("granted", "granted"): count}, "reloads": reloads})
     return Snapshot(totals, Readiness("ready", False, 1, "aa", (), ()), {}, True)
-def reload():
-    global reloads
-    reloads += 1
+def reload(asked):
+    reloads[("ok" if asked else "unasked",)] += 1
 async def main():
     if manner == "ends":
         sys.exit(2)
@@ -50,6 +49,8 @@ async def main():
         channel.send(Seen(0, look()))
         await asyncio.sleep(1000)
     obeying = asyncio.create_task(obey(channel, look, reload, stop))
+    if manner.startswith("in force"):
+        channel.send(InForce(manner[9:].encode() or None))
     await stop.wait()
     channel.send(Seen(0, look()))
     await channel.close()
@@ -84,9 +85,16 @@ class Manners:
 
 
 @asynccontextmanager
-async def crew_of(count: int, manners: Manners, pace: Pace = QUICK) -> AsyncIterator[Crew]:
+async def crew_of(
+    count: int,
+    manners: Manners,
+    pace: Pace = QUICK,
+    *,
+    policies: bytes | None = None,
+    tell_each_other: bool = False,
+) -> AsyncIterator[Crew]:
     """Run a crew; end it in the end."""
-    crew = Crew(count, manners.start, pace)
+    crew = Crew(count, manners.start, pace, policies=policies, tell_each_other=tell_each_other)
     crew.begin()
     try:
         yield crew
@@ -127,7 +135,38 @@ async def test_reload_reaches_all() -> None:
     async with crew_of(3, Manners("good")) as crew:
         await asyncio.wait_for(crew.all_serve(), 20)
         crew.reload()
-        await until(crew, lambda seen: seen.totals.counters["reloads"] == {("ok",): 3})
+        await until(crew, lambda seen: seen.totals.counters["reloads"] == {("ok",): 3, ("unasked",): 0})
+
+
+async def test_what_is_in_force_is_kept() -> None:
+    """What a worker says to be in force is what those to come begin with; what is too large is not kept, and said."""
+    async with crew_of(1, Manners("in force new"), policies=b"old") as crew:
+        assert crew.policies == b"old"
+        await eventually_async(lambda: crew.policies == b"new")
+    with structlog.testing.capture_logs() as lines:
+        async with crew_of(1, Manners("in force "), policies=b"old") as crew:
+            await eventually_async(lambda: crew.policies is None)
+    assert [line["log_level"] for line in lines if "too many to be kept" in line["event"]] == ["warning"]
+
+
+async def test_they_tell_each_other() -> None:
+    """When one has other policies the others look for them, once, if they would else look at times of their own."""
+    manners = Manners("in force new", "in force new", "good")
+    async with crew_of(3, manners, policies=b"old", tell_each_other=True) as crew:
+        await asyncio.wait_for(crew.all_serve(), 20)
+        await until(crew, lambda seen: seen.totals.counters["reloads"] == {("ok",): 0, ("unasked",): 2})
+    async with crew_of(2, Manners("in force new", "good"), policies=b"old") as crew:
+        await asyncio.wait_for(crew.all_serve(), 20)
+        await eventually_async(lambda: crew.policies == b"new")
+        assert (await crew.look()).totals.counters["reloads"] == {("ok",): 0, ("unasked",): 0}
+
+
+async def test_what_is_in_force_already_is_told_to_nobody() -> None:
+    """A worker that says what it was handed is not news."""
+    async with crew_of(2, Manners("in force old"), policies=b"old", tell_each_other=True) as crew:
+        await asyncio.wait_for(crew.all_serve(), 20)
+        seen = await until(crew, lambda seen: decisions(seen) > 10)
+        assert seen.totals.counters["reloads"] == {("ok",): 0, ("unasked",): 0}
 
 
 async def test_one_that_is_killed_is_replaced() -> None:

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,14 +12,16 @@ from tailsts.errors import ConfigurationError
 from tailsts.exchange import Clock
 from tailsts.policy.finding import Finding, Severity
 from tailsts.policy.model import Generation
+from tailsts.policy.places.sheaf import Sheaf
 from tailsts.policy.store import Loaded, Options
 from tailsts.server.journal import appending_to, end_half_line
 from tailsts.server.listener import bind
 from tailsts.server.settings import MEMORY, Settings, faults
 from tailsts.server.sources import Commits, Folder, Source
 from tailsts.server.traces.exporting import missing
-from tailsts.server.webhook.spool import refuse_folder
+from tailsts.server.webhook.spools import refuse_folder
 from tailsts.server.workers.handover import Handed
+from tailsts.server.workers.keeping import unpack
 from tailsts.state.opening import open_state
 from tailsts.state.state import State
 
@@ -30,11 +32,14 @@ class Prepared(msgspec.Struct, frozen=True):
     settings: Settings
     source: Source
     generation: Generation
+    sheaf: Sheaf
     warnings: tuple[Finding, ...]
     public: socket.socket
     admin: socket.socket | None
     state: State
     handed: Handed | None
+    # What the parent has already: it has handed it over.
+    told: Sheaf | None = None
 
 
 def prepare(settings: Settings, lines: Iterable[str], handed: Handed | None, clock: Clock) -> Prepared:
@@ -45,21 +50,24 @@ def prepare(settings: Settings, lines: Iterable[str], handed: Handed | None, clo
     """
     told = list(faults(settings))
     lines = [*lines, *told, *_platform_faults(settings)]
-    source = _source(settings, clock.now)
+    source = _source(settings, clock)
     # A repository is not asked before it is known to be one that may be.
-    loaded = source.first() if settings.git is None or not told else Loaded(None, ())
+    handed_over = _handed_over(source, handed)
+    loaded = handed_over or (source.first() if settings.git is None or not told else Loaded(None, ()))
     lines.extend(str(found) for found in loaded.findings if found.severity is Severity.FAULT)
     lines.extend(_audit_log_faults(settings))
     state = None if told else _state(settings, lines, clock)
     if settings.traces is not None and (lacking := missing()):
         lines.append(lacking)
     public, admin = _ports(settings, lines) if handed is None else (handed.public_socket(), None)
-    if lines or loaded.generation is None or public is None or state is None:
+    if lines or loaded.generation is None or loaded.sheaf is None or public is None or state is None:
         for taken in (public, admin):
             if taken is not None:
                 taken.close()
         raise ConfigurationError(lines)
-    return Prepared(settings, source, loaded.generation, tuple(loaded.findings), public, admin, state, handed)
+    warnings = tuple(loaded.findings)
+    known = None if handed_over is None else handed_over.sheaf
+    return Prepared(settings, source, loaded.generation, loaded.sheaf, warnings, public, admin, state, handed, known)
 
 
 def _platform_faults(settings: Settings) -> Iterator[str]:
@@ -67,7 +75,7 @@ def _platform_faults(settings: Settings) -> Iterator[str]:
         yield "--workers: on Windows there is one process only"
 
 
-def _source(settings: Settings, now: Callable[[], float]) -> Source:
+def _source(settings: Settings, clock: Clock) -> Source:
     options = Options(
         settings.audiences,
         settings.strict,
@@ -78,12 +86,23 @@ def _source(settings: Settings, now: Callable[[], float]) -> Source:
     )
     git = settings.git
     if git is None:
-        return Folder(Path(settings.policies_dir), options, now)
+        return Folder(Path(settings.policies_dir), options, clock.now, clock.monotonic)
     # Its libraries take several megabytes, which most do without.
     from tailsts.policy.places.repository import Remote, Repository  # noqa: PLC0415 - as was just said
 
     remote = Remote(git.url, git.ref, git.path, git.token_file, git.cache_dir, settings.extra_roots)
     return Commits(Repository(remote, report=_say_cache_trouble), f"{git.url} {git.ref} {git.path}".rstrip(), options)
+
+
+def _handed_over(source: Source, handed: Handed | None) -> Loaded | None:
+    """A worker begins with what is in force, whatever is where the policies are: it looks there when it serves."""
+    packed = None if handed is None else handed.packed_policies()
+    if packed is not None:
+        loaded = source.handed_over(unpack(packed))
+        if loaded.generation is not None:
+            return loaded
+        # The service is told something else by now, which these policies do not go with. Others may.
+    return None
 
 
 def _say_cache_trouble(trouble: str) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from tailsts.policy.model import Generation
+from tailsts.server.shown.patterns import PatternState, worst_of_patterns
 
 Status = Literal["ready", "degraded", "not ready"]
 State = Literal["fresh", "stale", "missing"]
@@ -33,10 +34,14 @@ class WorkerState(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """What the service needs beside keys: why the `audit` log, or the `state`, is not to be had; None if it is."""
+    """What the service needs beside keys: why the `audit` log, or the `state`, is not to be had; None if it is.
+
+    `failing_fast` are the tailnets for which Tailscale failed so often in a row that it is hardly asked.
+    """
 
     audit: str | None = None
     state: str | None = None
+    failing_fast: tuple[str, ...] = ()
 
 
 HEALTHY = Health()
@@ -49,9 +54,9 @@ def _no_fault() -> None:
 class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
     """`ready`: all is well. `degraded`: some trust has no keys, or something else failed. `not ready`: none has any.
 
-    What else can fail: the last reload, writing the audit log, asking the state. A policy that names issuers by a
-    pattern needs no keys before a token comes. Of several workers the worst of each thing is shown, and all generations
-    that are in force; `degraded` if they are not all ready, `not ready` if none can work.
+    What else can fail: the last reload, writing the audit log, asking the state, Tailscale. A policy that names issuers
+    by a pattern needs no keys before a token comes. Of several workers the worst of each thing is shown, and all
+    generations that are in force; `degraded` if these are several or not all are ready, `not ready` if none can work.
     """
 
     status: Status
@@ -63,11 +68,14 @@ class Readiness(msgspec.Struct, frozen=True, omit_defaults=True):
     workers: tuple[WorkerState, ...] = ()
     audit: str | None = msgspec.field(default_factory=_no_fault)
     state: str | None = msgspec.field(default_factory=_no_fault)
+    failing_fast: tuple[str, ...] = ()
+    patterns: tuple[PatternState, ...] = ()
 
 
 def assess(
     generation: Generation,
     trusts: Sequence[TrustState],
+    patterns: Iterable[PatternState] = (),
     *,
     reload_faults: tuple[str, ...],
     draining: bool,
@@ -87,9 +95,12 @@ def assess(
         len(generation.policies),
         generation.digest,
         reload_faults,
-        tuple(trusts),
+        # Two policies may name the same issuer with different roots of trust, which is not shown.
+        _worst(trusts),
         audit=health.audit,
         state=health.state,
+        failing_fast=health.failing_fast,
+        patterns=worst_of_patterns(patterns),
     )
 
 
@@ -106,26 +117,30 @@ def together(
     starting.
     """
     up = [part for part in parts if part is not None]
+    generations = sorted({part.generation for part in up})
     workers = tuple(_worker(number, part, number in silent) for number, part in enumerate(parts, 1))
     return Readiness(
-        _status(workers, draining=draining),
+        _status(workers, generations, draining=draining),
         draining,
         min((part.policies for part in up), default=0),
         # Whoever waits until one generation is in force waits until it is in all workers.
-        " ".join(sorted({part.generation for part in up})),
+        " ".join(generations),
         tuple(dict.fromkeys([*(fault for part in up for fault in part.reload_faults), *start_faults])),
         _worst(trust for part in up for trust in part.trusts),
         workers,
         next((part.audit for part in up if part.audit is not None), None),
         next((part.state for part in up if part.state is not None), None),
+        tuple(sorted({tailnet for part in up for tailnet in part.failing_fast})),
+        worst_of_patterns(pattern for part in up for pattern in part.patterns),
     )
 
 
-def _status(workers: Sequence[WorkerState], *, draining: bool) -> Status:
+def _status(workers: Sequence[WorkerState], generations: Sequence[str], *, draining: bool) -> Status:
     statuses = {worker.status for worker in workers}
     if draining or not statuses & {"ready", "degraded"}:
         return "not ready"
-    return "ready" if statuses == {"ready"} else "degraded"
+    # As long as there are two, the same request is answered in two ways.
+    return "ready" if statuses == {"ready"} and len(generations) == 1 else "degraded"
 
 
 def _worker(number: int, part: Readiness | None, is_silent: bool) -> WorkerState:  # noqa: FBT001 - one caller, below it

@@ -22,7 +22,9 @@ class Look(msgspec.Struct, frozen=True, tag=True):
 
 
 class Reload(msgspec.Struct, frozen=True, tag=True):
-    """Read the policies anew, and open the audit log anew."""
+    """Read the policies anew. If the operator `asked` for it, open the audit log anew as well."""
+
+    asked: bool = True
 
 
 class Drain(msgspec.Struct, frozen=True, tag=True):
@@ -36,6 +38,12 @@ class Seen(msgspec.Struct, frozen=True, tag=True):
     snapshot: Snapshot
 
 
+class InForce(msgspec.Struct, frozen=True, tag=True):
+    """The policies that are in force from now on, packed for workers to come; None if they are too large for that."""
+
+    packed: bytes | None
+
+
 class CannotStart(msgspec.Struct, frozen=True, tag=True):
     """The only message of a worker that cannot start: one line for each thing to mend."""
 
@@ -43,7 +51,7 @@ class CannotStart(msgspec.Struct, frozen=True, tag=True):
 
 
 Command = Look | Reload | Drain
-Report = Seen | CannotStart
+Report = Seen | InForce | CannotStart
 _Message = TypeVar("_Message")
 COMMANDS: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 REPORTS: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
@@ -93,15 +101,17 @@ def _framed(message: Command | Report) -> bytes:
     return len(encoded).to_bytes(LENGTH_BYTES) + encoded
 
 
-async def obey(channel: Channel, look: Callable[[], Snapshot], reload: Callable[[], None], stop: asyncio.Event) -> None:
+async def obey(
+    channel: Channel, look: Callable[[], Snapshot], reload: Callable[[bool], None], stop: asyncio.Event
+) -> None:
     """Do what the parent says, as long as it is there; then stop: nobody would pass a signal on any more."""
     channel.send(Seen(0, look()))
     while (command := await channel.receive(COMMANDS)) is not None:
         match command:
             case Look(number=number):
                 channel.send(Seen(number, look()))
-            case Reload():
-                reload()
+            case Reload(asked=asked):
+                reload(asked)
             case Drain():
                 stop.set()
     stop.set()

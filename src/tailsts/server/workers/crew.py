@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from tailsts.server.shown.snapshot import Snapshot, Totals, add_up, merge
-from tailsts.server.workers.control import REPORTS, CannotStart, Channel, Drain, Look, Reload, Seen
+from tailsts.server.workers.control import REPORTS, CannotStart, Channel, Drain, InForce, Look, Reload, Seen
 
 # A log is for what one can read; the admin port shows all.
 MAX_SAID = 100
@@ -35,17 +35,20 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 Starting = Callable[[int], Awaitable[tuple[Process, Channel]]]
+Keeping = Callable[[int, bytes | None], None]
 
 
 class Worker:
     """One place in the crew: a process, and another one when it has ended. `start` starts it, told its number.
+
+    `keep` is told the number, and what policies are in force in the process.
 
     `snapshot` is what was last seen of the process, None while it does not serve; `gone` are the totals of those before
     it. `faults` are why the last one could not start, until one serves; `is_silent` says that it did not answer when it
     was last asked.
     """
 
-    def __init__(self, number: int, start: Starting, pace: Pace) -> None:
+    def __init__(self, number: int, start: Starting, pace: Pace, keep: Keeping) -> None:
         self.number = number
         self.snapshot: Snapshot | None = None
         self.gone = Totals()
@@ -54,6 +57,7 @@ class Worker:
         self.restarts = 0
         self.serves = asyncio.Event()
         self._start = start
+        self._keep = keep
         self._pace = pace
         self._log = structlog.get_logger().bind(worker=number)
         self._process: Process | None = None
@@ -61,6 +65,8 @@ class Worker:
         self._looks = 0
         self._asked: dict[int, asyncio.Future[bool]] = {}
         self._stop = asyncio.Event()
+        # Whether a reload was asked for, and by the operator, that the next process which serves has to make good.
+        self._owed: bool | None = None
 
     async def keep(self) -> None:
         """Keep a process going until it is told to end."""
@@ -94,10 +100,13 @@ class Worker:
         finally:
             self._asked.pop(number, None)
 
-    def reload(self) -> None:
-        """Tell the process to read the policies anew."""
+    def reload(self, *, asked: bool = True) -> None:
+        """Tell the process to read the policies anew, and whether the operator asked for it."""
+        if self.snapshot is None or self._channel is None:
+            # It may have been handed what was in force before, or end before it serves.
+            self._owed = asked or bool(self._owed)
         if self._channel is not None:
-            self._channel.send(Reload())
+            self._channel.send(Reload(asked))
 
     def drain(self) -> None:
         """Tell the process to finish what is in flight, and to end."""
@@ -116,14 +125,19 @@ class Worker:
             self._process, self._channel = await self._start(self.number)
         except OSError as error:
             return f"cannot be started: {error.strerror}"
+        if self._owed is not None:
+            self.reload(asked=self._owed)
         if self._stop.is_set():
             # Told while it was being started.
             self.drain()
         watching = asyncio.create_task(self._watch())
-        await self._hear(self._channel)
+        channel = self._channel
+        await self._hear(channel)
+        # A reload that is asked for from now on is for the next one.
+        self._channel = None
         watching.cancel()
         code = await self._end_of(self._process)
-        await self._channel.close()
+        await channel.close()
         self._bury()
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
@@ -140,12 +154,15 @@ class Worker:
             match report:
                 case Seen():
                     self._see(report)
+                case InForce(packed=packed):
+                    self._keep(self.number, packed)
                 case CannotStart(faults=faults):
                     self._say(faults)
 
     def _see(self, seen: Seen) -> None:
         if self.snapshot is None:
             self._log.info("a worker serves", pid=self._process.pid if self._process else None)
+            self._owed = None
         self.snapshot, self.faults, self.is_silent = seen.snapshot, (), False
         self.serves.set()
         if (answered := self._asked.get(seen.number)) is not None and not answered.done():
@@ -181,10 +198,18 @@ class Worker:
 
 
 class Crew:
-    """All workers."""
+    """All workers. `policies` are those that are in force, packed; each worker that is started begins with them.
 
-    def __init__(self, count: int, start: Starting, pace: Pace) -> None:
-        self._workers = [Worker(number, start, pace) for number in range(1, count + 1)]
+    Workers that look for other policies at times of their own are told when one of them has found some:
+    `tell_each_other`.
+    """
+
+    def __init__(
+        self, count: int, start: Starting, pace: Pace, *, policies: bytes | None = None, tell_each_other: bool = False
+    ) -> None:
+        self.policies = policies
+        self._tell_each_other = tell_each_other
+        self._workers = [Worker(number, start, pace, self._keep) for number in range(1, count + 1)]
         self._keeping: list[asyncio.Task[None]] = []
         self._draining = False
 
@@ -213,6 +238,17 @@ class Crew:
         """Tell each to read the policies anew."""
         for worker in self._workers:
             worker.reload()
+
+    def _keep(self, number: int, policies: bytes | None) -> None:
+        """Keep for workers to come what came into force in this one, and let the others look for it."""
+        if policies == self.policies:
+            return
+        self.policies = policies
+        if policies is None:
+            structlog.get_logger().warning("the policies are too many to be kept: a worker to come reads its own")
+        for worker in self._workers:
+            if self._tell_each_other and worker.number != number:
+                worker.reload(asked=False)
 
     async def drain(self, seconds: float) -> bool:
         """Let them finish what is in flight, for at most `seconds`; return whether all ended by themselves."""

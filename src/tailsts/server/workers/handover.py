@@ -1,7 +1,7 @@
 """What a parent process hands to a worker that it starts: open files, and their numbers in its environment.
 
 Nothing else: a worker is told what the parent was told, on the same command line and in the same environment, and
-reads the same files.
+reads the same files. The policies that are in force are in one of those that it inherits.
 """
 
 import os
@@ -10,20 +10,27 @@ from collections.abc import MutableMapping
 
 import msgspec
 
+from tailsts.server.workers.turns import nameless_file
+
 VARIABLE = "TAILSTS_INTERNAL_WORKER"
 
 
 class Handed(msgspec.Struct, frozen=True):
-    """The worker's number, and its open files: the public port, its end of the control channel, the turns."""
+    """The worker's number, and its open files: the public port, its end of the control channel, the turns.
+
+    `policies` are those that are in force, packed, if the parent has them.
+    """
 
     worker: int
     public: int
     control: int
     turns: int
+    policies: int | None = None
 
-    def descriptors(self) -> tuple[int, int, int]:
+    def descriptors(self) -> tuple[int, ...]:
         """Return the open files."""
-        return self.public, self.control, self.turns
+        files = (self.public, self.control, self.turns, self.policies)
+        return tuple(file for file in files if file is not None)
 
     def as_variable(self) -> dict[str, str]:
         """Return what its environment has more than the parent's."""
@@ -36,6 +43,30 @@ class Handed(msgspec.Struct, frozen=True):
     def control_socket(self) -> socket.socket:
         """Return this end of the control channel."""
         return socket.socket(fileno=self.control)
+
+    def packed_policies(self) -> bytes | None:
+        """Return the policies that are in force, and let go of the file."""
+        if self.policies is None:
+            return None
+        with os.fdopen(self.policies, "rb") as file:
+            file.seek(0)
+            return file.read()
+
+
+def in_memory(packed: bytes) -> int:
+    """Return a file that holds this, for one worker to inherit.
+
+    Raises:
+        OSError: there is no room for it.
+    """
+    descriptor = nameless_file("policies")
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.write(packed)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def receive(environment: MutableMapping[str, str]) -> Handed | None:

@@ -21,7 +21,7 @@ from tailsts.server.settings import Settings
 from tailsts.server.shown.admin import AdminRoutes
 from tailsts.server.workers.control import Channel
 from tailsts.server.workers.crew import Crew, Pace
-from tailsts.server.workers.handover import Handed
+from tailsts.server.workers.handover import Handed, in_memory
 from tailsts.server.workers.turns import LOG, Turn, shared_file
 
 # A worker drains, writes its logs to their end, and ends.
@@ -29,19 +29,28 @@ WORKERS_DRAIN_SECONDS = DRAIN_SECONDS + FLUSH_SECONDS + 1.0
 
 
 class Parent:
-    """The parent process, with its ports. Made within its event loop."""
+    """The parent process, with its ports, and the policies that workers begin with. Made within its event loop."""
 
-    def __init__(self, settings: Settings, public: socket.socket, admin: socket.socket | None) -> None:
+    def __init__(
+        self, settings: Settings, public: socket.socket, admin: socket.socket | None, policies: bytes | None
+    ) -> None:
         self._public = public
         self._turns = shared_file()
         self._stop = asyncio.Event()
         self._log_journal = logs.stderr_journal(Turn(self._turns, LOG))
         logs.configure(json=settings.json_logging, level=settings.log_level, write=self._log_journal.add)
         self._log = structlog.get_logger()
-        self._crew = Crew(settings.workers, self._start, Pace())
+        self._crew = Crew(
+            settings.workers,
+            self._start,
+            Pace(),
+            policies=policies,
+            # A folder says by itself when it changes; a repository is asked, by each worker when its time has come.
+            tell_each_other=settings.git is not None and settings.watch,
+        )
         self._admin: Listener | None = None
         if admin is not None:
-            self._admin = Listener(Application(AdminRoutes(self._crew.look).respond), admin)
+            self._admin = Listener(Application(AdminRoutes(self._crew.look).respond), admin, public=False)
 
     async def run(self) -> None:
         """Keep the workers going until a signal says to stop; then let them finish."""
@@ -75,20 +84,29 @@ class Parent:
         """Start a worker."""
         ours, theirs = socket.socketpair()
         with theirs:
-            handed = Handed(number, self._public.fileno(), theirs.fileno(), self._turns)
             try:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    # As this one was started, with all that Python itself was told.
-                    *sys.orig_argv[1:],
-                    stdin=DEVNULL,
-                    env={**os.environ, **handed.as_variable()},
-                    pass_fds=handed.descriptors(),
-                )
+                process = await self._spawn(number, theirs)
             except OSError:
                 ours.close()
                 raise
         return process, await Channel.over(ours)
+
+    async def _spawn(self, number: int, control: socket.socket) -> Process:
+        # Of its own, so that it is whole and stays as it is while the worker reads it.
+        policies = None if self._crew.policies is None else in_memory(self._crew.policies)
+        handed = Handed(number, self._public.fileno(), control.fileno(), self._turns, policies)
+        try:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                # As this one was started, with all that Python itself was told.
+                *sys.orig_argv[1:],
+                stdin=DEVNULL,
+                env={**os.environ, **handed.as_variable()},
+                pass_fds=handed.descriptors(),
+            )
+        finally:
+            if policies is not None:
+                os.close(policies)
 
     async def _drain(self) -> None:
         self._log.info("stopping", seconds=DRAIN_SECONDS)

@@ -28,9 +28,14 @@ LONGEST_PAUSE_SECONDS = 0.02
 
 def shared_file() -> int:
     """Return a file without a name, for workers to inherit. Their locks end when they close it: they never do."""
+    return nameless_file("turns")
+
+
+def nameless_file(shown: str) -> int:
+    """Return an empty file that has no name and is in memory, if it can be; `shown` is how the system lists it."""
     if hasattr(os, "memfd_create"):
         # Also where no folder can be written.
-        return os.memfd_create("turns", os.MFD_CLOEXEC)
+        return os.memfd_create(shown, os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 
