@@ -28,7 +28,8 @@ ENV PATH=/opt/tailsts/bin:$PATH \
     TAILSTS_ADMIN_PORT=9090
 USER 10001:10001
 EXPOSE 8080 9090
-# Whether it answers, not whether it is ready: an issuer's outage is no reason to start it anew.
+# Whether it answers, not whether it is ready: an issuer's outage is no reason to start it anew. Of the admin port, where
+# no stranger can stand in the way: nor is a crowd.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 \
-    CMD ["python", "-I", "-c", "import http.client, os, sys; asked = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT', '8080')), timeout=4); asked.request('GET', '/healthz'); sys.exit(asked.getresponse().status != 200)"]
+    CMD ["python", "-I", "-c", "import http.client, os, sys; asked = http.client.HTTPConnection('127.0.0.1', int(os.environ['TAILSTS_ADMIN_PORT']), timeout=4); asked.request('GET', '/healthz'); sys.exit(asked.getresponse().status != 200)"]
 ENTRYPOINT ["tailsts", "serve"]

@@ -84,10 +84,13 @@ def test_pods_are_bounded(name: str) -> None:
 
 
 def test_probes() -> None:
-    """Whether it lives is asked of the public port, whether it is ready of the admin port; it is given time to stop."""
+    """Probes ask the admin port, where no stranger can crowd, and which no service shows; it is given time to stop."""
     assert {port["name"]: port["containerPort"] for port in SERVER["ports"]} == {"public": 8080, "admin": 9090}
-    assert SERVER["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "public"}
+    for name in ("livenessProbe", "startupProbe"):
+        assert SERVER[name]["httpGet"] == {"path": "/healthz", "port": "admin"}
     assert SERVER["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}
+    (service,) = MANIFESTS["service.yaml"]
+    assert [port["targetPort"] for port in service["spec"]["ports"]] == ["public"]
     wait = int(SERVER["lifecycle"]["preStop"]["exec"]["command"][1])
     assert PODS["tailsts"]["terminationGracePeriodSeconds"] >= wait + TO_STOP
 
@@ -225,7 +228,7 @@ def test_the_balancer() -> None:
     assert int(given["client_max_body_size"].removesuffix("k")) * 1024 == MAX_BODY_LENGTH
     assert int(given["large_client_header_buffers"].split()[1].removesuffix("k")) * 1024 > MAX_TOKEN_LENGTH
     assert "proxy_set_header X-Forwarded-For $remote_addr;" in text
-    assert given["listen"].endswith(" ssl")
+    assert "ssl" in given["listen"].split()
     assert "non_idempotent" not in text
 
 
@@ -236,7 +239,7 @@ def healthcheck(port: int) -> int:
     assert program == "python"
     return subprocess.run(
         [sys.executable, *arguments],
-        env=environment(PORT=str(port), http_proxy="http://127.0.0.1:9"),
+        env=environment(TAILSTS_ADMIN_PORT=str(port), http_proxy="http://127.0.0.1:9"),
         capture_output=True,
         timeout=60,
         check=False,
@@ -244,7 +247,8 @@ def healthcheck(port: int) -> int:
 
 
 def test_healthcheck(tmp_path: Path) -> None:
-    """The image is healthy where the service answers, and only there."""
+    """The image is healthy where the admin port answers, which it sets itself, and only there."""
+    assert "TAILSTS_ADMIN_PORT=9090" in DOCKERFILE
     with deployed(tmp_path) as site:
-        assert healthcheck(site.service.port) == 0
+        assert healthcheck(site.service.ports["admin"]) == 0
     assert healthcheck(unused_port()) != 0

@@ -41,8 +41,8 @@ def test_each_row_is_shown() -> None:
 def test_the_tests_exist() -> None:
     """Each test that is named is there."""
     named = [test for row in SHOWN for test in code(row[1])]
-    files = {test.partition("::")[0] for test in named}
-    assert [test for test in named if test not in {each for file in files for each in functions_of(file)}] == []
+    there = {each for file in {test.partition("::")[0] for test in named} for each in functions_of(file)}
+    assert [test for test in named if test not in there] == []
 
 
 def functions_of(file: str) -> list[str]:

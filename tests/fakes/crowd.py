@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+import multiprocessing.spawn
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from itertools import repeat
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 _HEAD = b"POST / HTTP/1.1\r\nHost: sts\r\nAuthorization: Bearer a.b.c\r\n"
 
@@ -73,3 +74,47 @@ class Crowd:
                 async with asyncio.timeout(1.0):
                     await reader.read()
                     return
+
+
+class OtherCrowd:
+    """A crowd in a process of its own: whoever looks how others fare must not be busy being it."""
+
+    def __init__(self, port: int, count: int, forms: Iterable[str]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._seen: Any = context.Array("q", 3)
+        self._process = context.Process(target=_be_a_crowd, args=(port, count, list(forms), self._seen), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._process.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.join()
+
+    @property
+    def connected(self) -> int:
+        """How many are connected."""
+        return int(self._seen[0])
+
+    @property
+    def most(self) -> int:
+        """How many were, at most."""
+        return int(self._seen[1])
+
+    @property
+    def cut_off(self) -> int:
+        """How many were cut off, and came again."""
+        return int(self._seen[2])
+
+
+def _be_a_crowd(port: int, count: int, forms: list[str], seen: MutableSequence[int]) -> None:
+    async def crowd_in() -> None:
+        async with Crowd(port, count, forms) as crowd:
+            while True:
+                seen[:] = [crowd.connected, crowd.most, crowd.cut_off]
+                await asyncio.sleep(0.1)
+
+    asyncio.run(crowd_in())

@@ -1,7 +1,12 @@
 """What the service asks of the interpreter and the operating system, each in a process of its own."""
 
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from fakes.service import environment
 from tailsts.server import process
@@ -10,7 +15,6 @@ from tailsts.server.listener import CONNECTION_BYTES, MAX_CONNECTIONS, PART_OF_M
 LET_THREADS_FINISH = """
 import os, threading
 from tailsts.server import process
-from tailsts.server.listener import CONNECTION_BYTES, MAX_CONNECTIONS, PART_OF_MEMORY, connections_allowed
 process.let_threads_finish()
 found = []
 thread = threading.Thread(target=lambda: found.append(os.sched_getscheduler(0) == os.SCHED_BATCH))
@@ -21,7 +25,6 @@ print(found)
 BEHIND_EXCHANGES = """
 import os, sys, threading
 from tailsts.server import process
-from tailsts.server.listener import CONNECTION_BYTES, MAX_CONNECTIONS, PART_OF_MEMORY, connections_allowed
 process.let_threads_finish()
 go, done, seen = threading.Event(), threading.Event(), []
 class Exchange(threading.Thread):
@@ -46,10 +49,13 @@ print(seen == [os.SCHED_BATCH, os.SCHED_OTHER, True, True], os.sched_getschedule
 SPARE_THE_COLLECTOR = """
 import gc
 from tailsts.server import process
-from tailsts.server.listener import CONNECTION_BYTES, MAX_CONNECTIONS, PART_OF_MEMORY, connections_allowed
 before = len(gc.get_objects())
 process.spare_the_collector()
 print(gc.get_freeze_count() > before / 2, len(gc.get_objects()) < before / 2, gc.get_threshold()[0])
+"""
+MEMORY_ALLOWED = """
+from tailsts.server import process
+print(process.memory_allowed())
 """
 
 
@@ -91,3 +97,35 @@ def test_connections_are_as_many_as_memory_allows() -> None:
     assert connections_allowed(1) <= min(MAX_CONNECTIONS, most)
     assert connections_allowed(64) <= most // 64
     assert connections_allowed(2**40) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
+def test_memory_is_that_of_the_own_control_group() -> None:
+    """A limit counts that is set for the process's own group, as systemd's MemoryMax is, and not only a container's."""
+    most = 512 * 1024 * 1024
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    (own,) = [path for _, controllers, path in lines if controllers == "memory"] or pytest.skip(
+        "no groups of version 1"
+    )
+    group = Path(f"/sys/fs/cgroup/memory{own}") / f"tailsts-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("groups belong to root")
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(most))
+        program = f"open('{group}/cgroup.procs', 'w').write('0')\n{MEMORY_ALLOWED}"
+        assert printed(program) == str(most)
+    finally:
+        group.rmdir()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counted on Linux alone")
+def test_open_files_are_counted() -> None:
+    """Each file or connection that is opened counts as one."""
+    before = process.files_open()
+    opened = [socket.socket() for _ in range(10)]
+    assert process.files_open() == before + 10
+    for each in opened:
+        each.close()
+    assert process.files_open() == before

@@ -34,7 +34,7 @@ class Doorkeeper:
         self._pace = None if admission.peer_rate is None else pace_of(admission.peer_rate)
         self._trusted = tuple(ip_network(network) for network in admission.trusted_proxies)
         self._kept: OrderedDict[str, int] = OrderedDict()
-        self._is_trusted = lru_cache(4096)(self._lies_within)
+        self.is_trusted = lru_cache(4096)(self._lies_within)
 
     def client(self, peer: str, forwarded_for: Callable[[], list[str] | None]) -> str | None:
         """Return who is asking: `peer`, or whom a trusted proxy names; None if what it says cannot be read.
@@ -42,7 +42,7 @@ class Doorkeeper:
         Of X-Forwarded-For only that counts which trusted proxies wrote: read from its end, the first address that is
         none of theirs. What stands before that, anybody may have made up.
         """
-        if not self._trusted or not self._is_trusted(host_of(peer)):
+        if not self._trusted or not self.is_trusted(host_of(peer)):
             return peer
         values = forwarded_for()
         if values is None:
@@ -57,7 +57,7 @@ class Doorkeeper:
                 # Not an address: from here on it is made up, or the proxy does not say.
                 return peer
             peer = host
-            if not self._is_trusted(host):
+            if not self.is_trusted(host):
                 break
         return peer
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+from collections.abc import Callable
 
 from granian.constants import HTTPModes
 from granian.http import HTTP1Settings
@@ -11,13 +12,17 @@ from granian.server.embed import Server
 
 from tailsts.errors import ConfigurationError
 from tailsts.server import process
+from tailsts.server.room import Room
 from tailsts.server.rsgi import Application
 
 BACKLOG = 4096
 # Connections at a time; further ones wait in the backlog.
 MAX_CONNECTIONS = 16_384
-# What one may come to hold of a request that it never ends, and what part of the memory all of them may.
-CONNECTION_BYTES = 112 * 1024
+# At the port for probes and Prometheus.
+ADMIN_CONNECTIONS = 256
+# What one may come to hold of a request that it never ends (157 KB, with 62 of header fields and 16 of the body), and
+# what part of the memory all of them may.
+CONNECTION_BYTES = 160 * 1024
 PART_OF_MEMORY = 2
 # For logs, keys, policies and connections to issuers and Tailscale.
 SPARE_FILES = 100
@@ -89,22 +94,50 @@ class _EmbeddedServer(Server):
 
 
 class Listener:
-    """Serves `application` on a bound socket, from `start` to `drain`; one of so many `processes` that do."""
+    """Serves `application` on a bound socket, from `start` to `drain`; one of so many `processes` that do.
 
-    def __init__(self, application: Application, listening: socket.socket, processes: int = 1) -> None:
+    At most `allowed` connections may be open. On a port that is not public none is cut off to make room: none but
+    operators reach it, and to look for a crowd there costs as much as all connections to the public one.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        listening: socket.socket,
+        processes: int = 1,
+        is_proxy: Callable[[str], bool] = lambda _: False,
+        *,
+        public: bool = True,
+    ) -> None:
         self.host, self.port = listening.getsockname()[:2]
-        self._application = application
-        self._server = _EmbeddedServer(application, listening, connections_allowed(processes))
+        self.allowed = min(MAX_CONNECTIONS if public else ADMIN_CONNECTIONS, connections_allowed(processes))
+        self._room = Room(self.port, self.allowed, application.in_hand, is_proxy) if public else None
+        self._server = _EmbeddedServer(application, listening, self.allowed)
         self._serving: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many are open on a public port, as it was within the last five seconds; on Linux alone, elsewhere 0."""
+        return 0 if self._room is None else self._room.connections
+
+    @property
+    def cut_off(self) -> int:
+        """How many had to go because too many were open."""
+        return 0 if self._room is None else self._room.cut_off
 
     def start(self) -> None:
         """Begin to accept connections, in the running event loop."""
         self._serving = asyncio.create_task(self._server.serve())
+        if self._room is not None:
+            self._keeping = asyncio.create_task(self._room.keep())
 
     async def drain(self, seconds: float) -> bool:
         """Stop accepting, finish what is in flight for at most `seconds`; return whether all of it was finished."""
         if self._serving is None:
             return True
         self._server.stop()  # type: ignore[no-untyped-call]
+        if self._keeping is not None:
+            self._keeping.cancel()
         done, _ = await asyncio.wait({self._serving}, timeout=seconds)
         return bool(done)

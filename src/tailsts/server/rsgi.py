@@ -11,6 +11,8 @@ from tailsts.server.wire import Answer
 
 # A body of some hundred bytes that is not there by then is an attack on memory, not a slow line.
 BODY_SECONDS = 8.0
+# An answer that was handed over is on its way within one such moment, of a busy machine too.
+MOMENT_SECONDS = 0.5
 
 
 # A body of some hundred bytes comes in one or two pieces; each costs us more than it costs the sender.
@@ -60,18 +62,61 @@ class Patience:
             loop.call_later(self.seconds / 4, self._watch, loop)
 
 
+class InHand:
+    """The peers whose whole request is in hand, or was until a moment ago: their answer may be on its way out yet.
+
+    Granian writes it in a thread of its own, and does not say when it has. One timer for all, as above.
+    """
+
+    def __init__(self) -> None:
+        # 0 while it is in hand, then the moment from which on it was not.
+        self._peers: dict[str, int] = {}
+        self._moment = 1
+        self._watching = False
+
+    def take(self, peer: str) -> None:
+        """Note that its whole request is in hand."""
+        self._peers[peer] = 0
+
+    def leave(self, peer: str) -> None:
+        """Note that its answer was handed over."""
+        self._peers[peer] = self._moment
+        if not self._watching:
+            self._watching = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(MOMENT_SECONDS, self._forget, loop)
+
+    def has(self, peer: str) -> bool:
+        """Return whether its request is in hand."""
+        return self._peers.get(peer) == 0
+
+    def had(self, peer: str) -> bool:
+        """Return whether its answer was handed over a moment ago, or is yet to be."""
+        return peer in self._peers
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        before = self._moment
+        self._moment += 1
+        for peer in [peer for peer, left in self._peers.items() if 0 < left < before]:
+            del self._peers[peer]
+        self._watching = bool(self._peers)
+        if self._watching:
+            loop.call_later(MOMENT_SECONDS, self._forget, loop)
+
+
 class Inbound:
     """One request, as far as it has been looked at. Header fields are copied by Granian at each look: once here."""
 
-    __slots__ = ("_patience", "_protocol", "headers", "method", "path", "peer")
+    __slots__ = ("_in_hand", "_patience", "_protocol", "headers", "method", "path", "peer")
 
-    def __init__(self, scope: Scope, protocol: HTTPProtocol, patience: Patience) -> None:
+    def __init__(self, scope: Scope, protocol: HTTPProtocol, patience: Patience, in_hand: InHand) -> None:
         self.method = scope.method
         self.path = scope.path
         self.headers = scope.headers
         self.peer = scope.client
         self._protocol = protocol
         self._patience = patience
+        self._in_hand = in_hand
 
     def header_values(self, name: str) -> list[str]:
         """Return the values of all header fields of this name; those that are not ASCII are left out."""
@@ -104,7 +149,7 @@ class Inbound:
             BodyBrokenError: it did not come in time, or the connection broke.
         """
         try:
-            return await self._bounded(limit, length)
+            body = await self._bounded(limit, length)
         except (ProtocolError, ProtocolClosed):
             raise BodyBrokenError from None
         except asyncio.CancelledError:
@@ -112,6 +157,9 @@ class Inbound:
             if task is not None and task.cancelling():
                 raise
             raise BodyBrokenError from None
+        # Until now the caller kept us waiting; from now on we keep the caller.
+        self._in_hand.take(self.peer)
+        return body
 
     async def _bounded(self, limit: int, length: int | None) -> bytes:
         # Piece by piece: read whole by Granian, each piece keeps a buffer of its own, and a byte takes kilobytes.
@@ -152,10 +200,15 @@ class Application:
     """What Granian calls for each request: hands it to `respond` and sends what comes back."""
 
     def __init__(self, respond: Callable[[Inbound], Awaitable[Answer]]) -> None:
+        self.in_hand = InHand()
         self._respond = respond
         self._patience = Patience(BODY_SECONDS)
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answer one request."""
-        answer = await self._respond(Inbound(scope, protocol, self._patience))
+        inbound = Inbound(scope, protocol, self._patience, self.in_hand)
+        try:
+            answer = await self._respond(inbound)
+        finally:
+            self.in_hand.leave(inbound.peer)
         protocol.response_str(answer.status, answer.headers, answer.text)
