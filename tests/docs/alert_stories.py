@@ -38,6 +38,11 @@ STORIES: dict[str, Story] = {
         "25m",
         {"TailstsKeysOld": [{"severity": "ticket", "issuer": "https://i", "source": "discovery"}]},
     ),
+    "keys of a pattern that are not": (
+        {'tailsts_key_age_seconds{issuer="https://[a-z]+",source="discovery"}': "0+60x30"},
+        "25m",
+        {"TailstsKeysOld": [{"severity": "ticket", "issuer": "https://[a-z]+", "source": "discovery"}]},
+    ),
     "a reload that failed, and nothing after it": (
         {"tailsts_policy_faults": "0x10 2x60", 'tailsts_policy_reloads_total{result="failed"}': "0x10 1x60"},
         "60m",
@@ -60,21 +65,106 @@ STORIES: dict[str, Story] = {
     ),
     "Tailscale fails now and then": (
         {
-            'tailsts_tailscale_requests_total{result="ok"}': "0+100x30",
-            'tailsts_tailscale_requests_total{result="tailscale_unavailable"}': "0+2x30",
+            'tailsts_tailscale_requests_total{tailnet="a",result="ok"}': "0+100x30",
+            'tailsts_tailscale_requests_total{tailnet="a",result="tailscale_unavailable"}': "0+2x30",
         },
         "20m",
         {"TailstsTailscaleErrors": []},
     ),
     "Tailscale is down": (
         {
-            'tailsts_tailscale_requests_total{result="ok"}': "0+100x10 1000x20",
-            'tailsts_tailscale_requests_total{result="tailscale_unavailable"}': "0x10 0+90x20",
+            'tailsts_tailscale_requests_total{tailnet="a",result="ok"}': "0+100x10 1000x20",
+            'tailsts_tailscale_requests_total{tailnet="a",result="tailscale_unavailable"}': "0x10 0+90x20",
         },
         "25m",
-        {"TailstsTailscaleErrors": [{"severity": "page"}]},
+        {"TailstsTailscaleErrors": [{"severity": "page", "tailnet": "a"}]},
+    ),
+    "Tailscale is down for a small tailnet, and hardly asked": (
+        {
+            'tailsts_tailscale_requests_total{tailnet="a",result="ok"}': "0+1000x30",
+            'tailsts_tailscale_requests_total{tailnet="b",result="ok"}': "0+30x10 300x20",
+            'tailsts_tailscale_requests_total{tailnet="b",result="tailscale_unavailable"}': "0x10 0+1x20",
+            'tailsts_tailscale_requests_total{tailnet="b",result="not_asked"}': "0x10 0+29x20",
+        },
+        "25m",
+        {"TailstsTailscaleErrors": [{"severity": "page", "tailnet": "b"}]},
+    ),
+    "Tailscale is hardly asked": (
+        {
+            'tailsts_tailscale_failing_fast{instance="i",tailnet="a"}': "0x30",
+            'tailsts_tailscale_failing_fast{instance="i",tailnet="b"}': "0x10 1x20",
+        },
+        "15m",
+        {"TailstsTailscaleFailingFast": [{"severity": "page", "instance": "i", "tailnet": "b"}]},
+    ),
+    "Tailscale was hardly asked for some seconds": (
+        {'tailsts_tailscale_failing_fast{instance="i",tailnet="b"}': "0x10 1 0x20"},
+        "11m",
+        {"TailstsTailscaleFailingFast": []},
+    ),
+    "a state that takes up to a second": (
+        {
+            'tailsts_stage_seconds_bucket{stage="claim",le="0.5"}': "0x40",
+            'tailsts_stage_seconds_bucket{stage="claim",le="1.0"}': "0+10x40",
+            'tailsts_stage_seconds_bucket{stage="claim",le="+Inf"}': "0+10x40",
+        },
+        "30m",
+        {"TailstsStateSlow": [{"severity": "ticket"}]},
+    ),
+    "a state that takes up to ten milliseconds": (
+        {
+            'tailsts_stage_seconds_bucket{stage="claim",le="0.01"}': "0+10x40",
+            'tailsts_stage_seconds_bucket{stage="claim",le="+Inf"}': "0+10x40",
+        },
+        "30m",
+        {"TailstsStateSlow": []},
+    ),
+    "a disk that takes up to five seconds": (
+        {
+            'tailsts_stage_seconds_bucket{stage="record",le="2.5"}': "0x40",
+            'tailsts_stage_seconds_bucket{stage="record",le="5.0"}': "0+10x40",
+            'tailsts_stage_seconds_bucket{stage="record",le="+Inf"}': "0+10x40",
+        },
+        "30m",
+        {"TailstsAuditSlow": [{"severity": "ticket"}]},
+    ),
+    "a disk that takes up to ten milliseconds": (
+        {
+            'tailsts_stage_seconds_bucket{stage="record",le="0.01"}': "0+10x40",
+            'tailsts_stage_seconds_bucket{stage="record",le="+Inf"}': "0+10x40",
+        },
+        "30m",
+        {"TailstsAuditSlow": []},
     ),
     "nothing is there": ({"up": "1x30"}, "10m", {"TailstsAbsent": [{"severity": "page"}]}),
+    "one of three is gone": (
+        {
+            'up{job="sts",instance="a"}': "1x30",
+            'up{job="sts",instance="b"}': "1x30",
+            'up{job="sts",instance="c"}': "1x10 0x20",
+            'up{job="other",instance="d"}': "0x30",
+            'tailsts_info{job="sts",instance="a",generation="g"}': "1x30",
+            'tailsts_info{job="sts",instance="b",generation="g"}': "1x30",
+            'tailsts_info{job="sts",instance="c",generation="g"}': "1x10 _x20",
+        },
+        "20m",
+        {
+            "TailstsInstanceGone": [{"severity": "ticket", "job": "sts", "instance": "c"}],
+            "TailstsAbsent": [],
+        },
+    ),
+    "one of three is replaced": (
+        {
+            'up{job="sts",instance="a"}': "1x30",
+            'up{job="sts",instance="b"}': "1x10 _x20",
+            'up{job="sts",instance="c"}': "_x10 1x20",
+            'tailsts_info{job="sts",instance="a",generation="g"}': "1x30",
+            'tailsts_info{job="sts",instance="b",generation="g"}': "1x10 _x20",
+            'tailsts_info{job="sts",instance="c",generation="g"}': "_x10 1x20",
+        },
+        "20m",
+        {"TailstsInstanceGone": []},
+    ),
     "no worker at all": (
         {'tailsts_workers{instance="a"}': "2x10 0x20", 'tailsts_workers_wanted{instance="a"}': "2x30"},
         "15m",
@@ -145,6 +235,23 @@ STORIES: dict[str, Story] = {
         },
         "20m",
         {"TailstsUnavailable": []},
+    ),
+    "an Open Policy Agent that few policies need is down": (
+        {
+            'tailsts_decisions_total{outcome="granted",reason="granted"}': "0+1000x30",
+            'tailsts_decisions_total{outcome="unavailable",reason="opa_unavailable"}': "0+5x30",
+            'tailsts_stage_seconds_count{stage="opa"}': "0+10x30",
+        },
+        "20m",
+        {"TailstsOpaErrors": [{"severity": "page"}], "TailstsUnavailable": []},
+    ),
+    "an Open Policy Agent that fails now and then": (
+        {
+            'tailsts_decisions_total{outcome="unavailable",reason="opa_unavailable"}': "0+1x30",
+            'tailsts_stage_seconds_count{stage="opa"}': "0+100x30",
+        },
+        "20m",
+        {"TailstsOpaErrors": []},
     ),
     "a token takes up to five seconds": (
         {

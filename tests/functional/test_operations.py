@@ -176,14 +176,19 @@ def test_metrics(tmp_path: Path) -> None:
     assert counted == OUTCOMES
     stages = families["tailsts_stage_seconds"].samples
     counts = {sample.labels["stage"]: sample.value for sample in stages if sample.name.endswith("_count")}
-    assert counts == {"keys": 0, "verify": 5, "decide": 5, "opa": 0, "mint": 3}
+    assert counts == {"keys": 0, "verify": 5, "decide": 5, "opa": 0, "claim": 0, "mint": 3, "record": 0}
     assert sorted(families) == [
         "tailsts_audit_lines_lost",
         "tailsts_audit_writable",
+        "tailsts_connections",
+        "tailsts_connections_limit",
         "tailsts_decisions",
+        "tailsts_exchanges_in_flight",
+        "tailsts_exchanges_in_flight_limit",
         "tailsts_info",
         "tailsts_key_age_seconds",
         "tailsts_key_family_issuers",
+        "tailsts_key_family_stale_issuers",
         "tailsts_key_fetches",
         "tailsts_keys",
         "tailsts_policies",

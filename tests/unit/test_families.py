@@ -69,7 +69,9 @@ class Kept:
         def make(issuer: str, report: Callable[[FetchReport], None]) -> KeyCache:
             return KeyCache(issuer, Discovery(), outbound, rules=Rules(), monotonic=self.clock, report=report)
 
-        self.family = KeyFamily(NAME, make, bounds=bounds, monotonic=self.clock, report=self.reports.append)
+        self.family = KeyFamily(
+            NAME, Discovery(), make, bounds=bounds, monotonic=self.clock, report=self.reports.append
+        )
 
     async def has_key(self, name: str) -> bool:
         """Return whether the issuer's keys are had, after what may be done for it."""

@@ -13,7 +13,7 @@ from fakes.judging import policy as made
 from tailsts import __version__
 from tailsts.audit import Event
 from tailsts.credentials import AccessToken
-from tailsts.errors import KeysUnavailableError, TailscaleAnswerError, TailscaleUnavailableError
+from tailsts.errors import KeysUnavailableError
 from tailsts.oidc.freshness import Rules
 from tailsts.oidc.jwks import LIMITS, FetchReport, KeyCache
 from tailsts.oidc.rejected import Reason, Rejected
@@ -30,6 +30,7 @@ from tailsts.server.journal import Journal, appending_to
 from tailsts.server.shown.exposition import cumulative, text
 from tailsts.server.shown.looking import Sight, Standing
 from tailsts.server.shown.metrics import BUCKETS, Histogram, Metrics
+from tailsts.server.shown.snapshot import Load
 
 ISSUER = "https://issuer.example.com"
 MINTED = Minted(AccessToken("tskey-api-x", ("dns",), 3600), Grant("infra", ("dns",)))
@@ -37,9 +38,9 @@ UNKNOWN = Rejected(Reason.UNKNOWN_ISSUER, "no policy names this issuer")
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def counted(metrics: Metrics, ending: Outcome | BaseException, **times: float) -> None:
+def counted(metrics: Metrics, ending: Outcome | BaseException, tailnet: str = "", **times: float) -> None:
     """Count an exchange that came to this end; `times` are in milliseconds."""
-    event = Event("", "", "", "", "")
+    event = Event("", "", "", "", "", tailnet=tailnet)
     for stage, milliseconds in times.items():
         setattr(event, f"{stage}_ms", milliseconds)
     conclude(event, ending)
@@ -83,7 +84,7 @@ def scrape(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Return what scrapes metrics and caches, beside two policies and an audit log that works."""
     journal = Journal(appending_to(tmp_path / "audit"), lambda _fault: None)
     generation = assemble([policy("a"), policy("b")], "0123456789abcdef")
-    standing = Standing(generation, turned_away={"in_flight": 0})
+    standing = Standing(generation, turned_away={"in_flight": 0}, loads={"exchanges": Load(3, 1000)})
 
     def expose(metrics: Metrics, *caches: KeyCache) -> str:
         return text(Sight(metrics, caches, tuple, journal, lambda: standing).look())
@@ -135,29 +136,28 @@ def test_stages_that_were_reached_are_observed() -> None:
     metrics = Metrics()
     counted(metrics, UNKNOWN)
     counted(metrics, MINTED, verify=0.2, decide=0.02, mint=30.0)
-    counted(metrics, MINTED, keys=4.0, verify=0.4, decide=0.02, opa=2.0, mint=40.0)
+    counted(metrics, MINTED, keys=4.0, verify=0.4, decide=0.02, opa=2.0, claim=900.0, mint=40.0)
+    metrics.count_record(0.25)
     assert {stage: sum(histogram.counts) for stage, histogram in metrics.stages.items()} == {
         "keys": 1,
         "verify": 2,
         "decide": 2,
         "opa": 1,
+        "claim": 1,
         "mint": 2,
+        "record": 1,
     }
     assert {stage: histogram.sum for stage, histogram in metrics.stages.items()} == pytest.approx(
-        {"keys": 0.004, "verify": 0.0006, "decide": 0.00004, "opa": 0.002, "mint": 0.07}
+        {
+            "keys": 0.004,
+            "verify": 0.0006,
+            "decide": 0.00004,
+            "opa": 0.002,
+            "claim": 0.9,
+            "mint": 0.07,
+            "record": 0.25,
+        }
     )
-
-
-def test_what_tailscale_said_is_counted() -> None:
-    """Only what reached Tailscale counts as asked of it: "ok" for a token, else the reason."""
-    metrics = Metrics()
-    counted(metrics, UNKNOWN, verify=1)
-    counted(metrics, KeysUnavailableError("x", retry_after=1), keys=1)
-    counted(metrics, MINTED, mint=1)
-    counted(metrics, MINTED, mint=1)
-    counted(metrics, TailscaleAnswerError("x"), mint=1)
-    counted(metrics, TailscaleUnavailableError("x", retry_after=1), mint=1)
-    assert metrics.upstream == {"ok": 2, "tailscale_answer": 1, "tailscale_unavailable": 1}
 
 
 def test_fetches_are_counted_by_trust_and_result() -> None:
@@ -176,20 +176,26 @@ def test_the_names_are_exactly_these(scrape: Callable[..., str]) -> None:
         "# TYPE tailsts_decisions_total counter",
         "# HELP tailsts_would_refuse_total Exchanges that an allow-list which only watches would refuse.",
         "# TYPE tailsts_would_refuse_total counter",
-        "# HELP tailsts_turned_away_total Requests turned away before anything was read of them, by reason.",
+        "# HELP tailsts_turned_away_total Requests turned away unread, and connections closed to make room, by reason.",
         "# TYPE tailsts_turned_away_total counter",
-        "# HELP tailsts_stage_seconds Time of an exchange by stage: keys, verify, decide, opa, mint.",
+        "# HELP tailsts_stage_seconds Time of an exchange by stage: keys, verify, decide, opa, claim, mint, record.",
         "# TYPE tailsts_stage_seconds histogram",
-        "# HELP tailsts_tailscale_requests_total Tokens asked of Tailscale by result.",
+        "# HELP tailsts_exchanges_in_flight Exchanges in hand.",
+        "# TYPE tailsts_exchanges_in_flight gauge",
+        "# HELP tailsts_exchanges_in_flight_limit So many may be in hand, of all workers together.",
+        "# TYPE tailsts_exchanges_in_flight_limit gauge",
+        "# HELP tailsts_tailscale_requests_total Tokens wanted of Tailscale by result; not_asked: it had just failed.",
         "# TYPE tailsts_tailscale_requests_total counter",
         "# HELP tailsts_tailscale_failing_fast 1 while Tailscale failed so often in a row that it is hardly asked.",
         "# TYPE tailsts_tailscale_failing_fast gauge",
         "# HELP tailsts_keys Usable keys of an issuer; 0 if there are none now.",
         "# TYPE tailsts_keys gauge",
-        "# HELP tailsts_key_age_seconds Time since an issuer's keys were last fetched.",
+        "# HELP tailsts_key_age_seconds Time since an issuer's keys were last fetched; of a pattern, the oldest.",
         "# TYPE tailsts_key_age_seconds gauge",
         "# HELP tailsts_key_family_issuers Issuers that match a pattern, and whose keys are kept.",
         "# TYPE tailsts_key_family_issuers gauge",
+        "# HELP tailsts_key_family_stale_issuers Those of them whose last fetch of keys failed.",
+        "# TYPE tailsts_key_family_stale_issuers gauge",
         "# HELP tailsts_key_fetches_total Attempts to fetch an issuer's keys.",
         "# TYPE tailsts_key_fetches_total counter",
         "# HELP tailsts_info The version and the policies.",
@@ -225,12 +231,14 @@ def test_before_the_first_exchange(scrape: Callable[..., str]) -> None:
         ("tailsts_audit_lines_lost_total", ()): 0,
         ("tailsts_audit_writable", ()): 1,
         ("tailsts_turned_away_total", (("reason", "in_flight"),)): 0,
+        ("tailsts_exchanges_in_flight", ()): 3,
+        ("tailsts_exchanges_in_flight_limit", ()): 1000,
         ("tailsts_workers", ()): 1,
         ("tailsts_workers_wanted", ()): 1,
         ("tailsts_worker_restarts_total", ()): 0,
     }
     stages = {key: value for key, value in shown.items() if key[0].startswith("tailsts_stage_seconds")}
-    assert len(stages) == 5 * (len(BUCKETS) + 1 + 2)
+    assert len(stages) == 7 * (len(BUCKETS) + 1 + 2)
     assert set(stages.values()) == {0}
 
 
@@ -245,7 +253,7 @@ async def test_after_some_exchanges(scrape: Callable[..., str], tmp_path: Path) 
     with pytest.raises(KeysUnavailableError):
         await missing.keys_for("a")
     clock.seconds += 42
-    counted(metrics, MINTED, mint=30.0)
+    counted(metrics, MINTED, "prod", mint=30.0)
     counted(metrics, UNKNOWN)
     metrics.count_fetch(FetchReport(ISSUER, Discovery(), None, None))
     metrics.reloads["failed"] += 3
@@ -259,7 +267,7 @@ async def test_after_some_exchanges(scrape: Callable[..., str], tmp_path: Path) 
         ("tailsts_stage_seconds_bucket", (("le", "0.05"), ("stage", "mint"))): 1,
         ("tailsts_stage_seconds_count", (("stage", "mint"),)): 1,
         ("tailsts_stage_seconds_sum", (("stage", "mint"),)): 0.03,
-        ("tailsts_tailscale_requests_total", (("result", "ok"),)): 1,
+        ("tailsts_tailscale_requests_total", (("result", "ok"), ("tailnet", "prod"))): 1,
         ("tailsts_keys", of_there): 2,
         ("tailsts_keys", of_missing): 0,
         ("tailsts_key_age_seconds", of_there): 42,

@@ -68,10 +68,14 @@ async def test_how_many_issuers_are_kept(tmp_path: Path, journal: Journal) -> No
         source = JwksFile(tmp_path / "none")
         return KeyCache(issuer, source, Outbound(LIMITS), rules=Rules(), monotonic=lambda: 0.0, report=report)
 
-    family = KeyFamily(PATTERN, make, bounds=Bounds(), monotonic=lambda: 0.0, report=lambda _report: None)
+    source = Discovery()
+    family = KeyFamily(PATTERN, source, make, bounds=Bounds(), monotonic=lambda: 0.0, report=lambda _report: None)
     for number in range(3):
         family.cache(f"https://x/{number}")
     lines = shown(Metrics(), journal, family)
-    assert f'tailsts_key_family_issuers{{pattern="{PATTERN}"}} 3.0' in lines
+    assert f'tailsts_key_family_issuers{{pattern="{PATTERN}",source="discovery"}} 3.0' in lines
+    assert f'tailsts_key_family_stale_issuers{{pattern="{PATTERN}",source="discovery"}} 0.0' in lines
+    # None has keys yet.
+    assert not [line for line in lines if line.startswith("tailsts_key_age_seconds{")]
     assert not [line for line in lines if "https://x/1" in line]
     family.stop()

@@ -6,7 +6,7 @@ from tailsts import __version__
 from tailsts.server.shown import exposition
 from tailsts.server.shown.metrics import BUCKETS
 from tailsts.server.shown.readiness import Readiness, Status, TrustState, WorkerState, together
-from tailsts.server.shown.snapshot import Labels, Snapshot, Totals, Workers, add_up, merge
+from tailsts.server.shown.snapshot import Labels, Load, Snapshot, Totals, Workers, add_up, merge
 
 ISSUER = "https://issuer.example.com"
 FRESH = TrustState(ISSUER, "discovery", "fresh", 2, 10.0, None)
@@ -27,9 +27,9 @@ def totals(granted: int, lost: int = 0) -> Totals:
     return Totals(counters, {"mint": (counts, granted * 0.5)})
 
 
-def seen(granted: int = 0, *, lost: int = 0, writable: bool = True, families: int = 0) -> Snapshot:
+def seen(granted: int = 0, *, lost: int = 0, writable: bool = True, in_flight: int = 0) -> Snapshot:
     """Return what is to be seen of a worker."""
-    return Snapshot(totals(granted, lost), readiness(), {"https://[a-z]+": families}, writable)
+    return Snapshot(totals(granted, lost), readiness(), {"exchanges": Load(in_flight, 1000)}, writable)
 
 
 def test_what_was_counted_adds_up() -> None:
@@ -43,11 +43,11 @@ def test_what_was_counted_adds_up() -> None:
 
 
 def test_two_workers() -> None:
-    """Totals are the sum; of what can be good or bad, the worst is shown."""
-    parts = [seen(3, lost=1, families=5), seen(4, writable=False, families=7)]
+    """Totals are the sum, and so are loads; of what can be good or bad, the worst is shown."""
+    parts = [seen(3, lost=1, in_flight=5), seen(4, writable=False, in_flight=7)]
     merged = merge(parts, gone=[], restarts=2, draining=False)
     assert merged.totals == totals(7, 1)
-    assert (merged.audit_writable, merged.families) == (False, {"https://[a-z]+": 7})
+    assert (merged.audit_writable, merged.loads) == (False, {"exchanges": Load(12, 2000)})
     assert merged.workers == Workers(2, 2, 2)
 
 
@@ -64,7 +64,7 @@ def test_a_worker_that_is_gone_leaves_its_totals() -> None:
 def test_nobody_serves() -> None:
     """Without any worker there is nothing to see, and the service is not ready."""
     merged = merge([None, None], gone=[], restarts=0, draining=False)
-    assert (merged.totals, merged.families, merged.workers) == (Totals(), {}, Workers(2, 0, 0))
+    assert (merged.totals, merged.loads, merged.workers) == (Totals(), {}, Workers(2, 0, 0))
     assert merged.readiness == Readiness(
         "not ready", False, 0, "", (), (), (WorkerState(1, "gone", ""), WorkerState(2, "gone", ""))
     )
@@ -163,6 +163,6 @@ def test_one_process_does_not_speak_of_workers() -> None:
 
 def test_a_snapshot_travels_unchanged() -> None:
     """What a worker sends is what the parent reads."""
-    snapshot = merge([seen(3, families=2), None], gone=[totals(1)], restarts=1, draining=False)
+    snapshot = merge([seen(3, in_flight=2), None], gone=[totals(1)], restarts=1, draining=False)
     encoded = msgspec.msgpack.encode(snapshot)
     assert msgspec.msgpack.decode(encoded, type=Snapshot) == snapshot

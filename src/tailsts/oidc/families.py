@@ -12,6 +12,7 @@ import msgspec
 
 from tailsts.errors import KeysUnavailableError
 from tailsts.oidc.jwks import MAX_WAITING, FetchReport, KeyCache
+from tailsts.oidc.source import KeySource
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -29,7 +30,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class KeyFamily:
-    """The key caches of the issuers that `name`, a pattern, matches.
+    """The key caches of the issuers that `name`, a pattern, matches; each has its keys from such a `source`.
 
     `make` makes the cache of one, told where its reports go; `monotonic` gives seconds; `report` hears of attempts.
     """
@@ -37,6 +38,7 @@ class KeyFamily:
     def __init__(
         self,
         name: str,
+        source: KeySource,
         make: Callable[[str, Callable[[FetchReport], None]], KeyCache],
         *,
         bounds: Bounds,
@@ -44,6 +46,7 @@ class KeyFamily:
         report: Callable[[FetchReport], None],
     ) -> None:
         self.name = name
+        self.source = source
         self._make = make
         self._bounds = bounds
         self._monotonic = monotonic
@@ -95,6 +98,7 @@ class KeyFamily:
     def _heard(self, cache: KeyCache, report: FetchReport) -> None:
         self._report(msgspec.structs.replace(report, family=self.name))
         if self._begun.get(report.issuer) is not cache:
+            self._let_go_of_expired(report.issuer, cache)
             return
         del self._begun[report.issuer]
         if cache.keys is not None:
@@ -105,6 +109,12 @@ class KeyFamily:
         self._failed_until[report.issuer] = self._monotonic() + self._bounds.failed_for
         if len(self._failed_until) > self._bounds.names_kept:
             self._failed_until.popitem(last=False)
+
+    def _let_go_of_expired(self, issuer: str, cache: KeyCache) -> None:
+        """Keep no issuer that was down for so long that its keys cannot be used: some never come back."""
+        if self._caches.get(issuer) is cache and not cache.is_usable():
+            del self._caches[issuer]
+            cache.stop()
 
     def _keep(self, issuer: str, cache: KeyCache) -> None:
         self._caches[issuer] = cache

@@ -71,6 +71,7 @@ class KeyRing:
     def _family(self, pattern: str, source: KeySource) -> KeyFamily:
         return KeyFamily(
             pattern,
+            source,
             lambda issuer, report: self._cache(issuer, source, report),
             bounds=Bounds(),
             monotonic=self._monotonic,

@@ -65,7 +65,12 @@ class Recorder:
         line = self._rendered(event, ending)
         if self._webhook is not None:
             self._webhook.add(_json_of(line))
-        await self._kept_in.written(line)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            await self._kept_in.written(line)
+        finally:
+            self._metrics.count_record(loop.time() - started)
 
     def flush(self) -> None:
         """Hand what was gathered to the log."""

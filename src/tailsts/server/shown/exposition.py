@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from tailsts import __version__
-from tailsts.server.shown.metrics import BUCKETS
+from tailsts.server.shown.metrics import BUCKETS, STAGES
 from tailsts.server.shown.snapshot import Snapshot
 
 
@@ -17,6 +17,21 @@ def text(snapshot: Snapshot) -> str:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Shown(snapshot))
     return generate_latest(registry).decode()
+
+
+# What there is only so much of: its name in a snapshot, and the metrics of how much there is, and may be.
+_LOADS = (
+    (
+        "exchanges",
+        ("tailsts_exchanges_in_flight", "Exchanges in hand."),
+        ("tailsts_exchanges_in_flight_limit", "So many may be in hand, of all workers together."),
+    ),
+    (
+        "connections",
+        ("tailsts_connections", "Connections that are open on the public port."),
+        ("tailsts_connections_limit", "So many may be open, of all workers together."),
+    ),
+)
 
 
 class _Shown(Collector):
@@ -28,6 +43,8 @@ class _Shown(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
         yield from self._exchanges()
+        yield from self._loads()
+        yield from self._tailscale()
         yield from self._keys()
         yield from self._service()
 
@@ -50,19 +67,31 @@ class _Shown(Collector):
         yield self._counter(
             "turned_away",
             "tailsts_turned_away",
-            "Requests turned away before anything was read of them, by reason.",
+            "Requests turned away unread, and connections closed to make room, by reason.",
             labels=["reason"],
         )
         stages = HistogramMetricFamily(
             "tailsts_stage_seconds",
-            "Time of an exchange by stage: keys, verify, decide, opa, mint.",
+            f"Time of an exchange by stage: {', '.join(STAGES)}.",
             labels=["stage"],
         )
         for stage, (counts, total) in self._snapshot.totals.stages.items():
             stages.add_metric([stage], cumulative(counts), total)
         yield stages
+
+    def _loads(self) -> Iterator[Metric]:
+        for key, taken, limit in _LOADS:
+            load = self._snapshot.loads.get(key)
+            if load is not None:
+                yield GaugeMetricFamily(*taken, value=load.taken)
+                yield GaugeMetricFamily(*limit, value=load.limit)
+
+    def _tailscale(self) -> Iterator[Metric]:
         yield self._counter(
-            "upstream", "tailsts_tailscale_requests", "Tokens asked of Tailscale by result.", labels=["result"]
+            "upstream",
+            "tailsts_tailscale_requests",
+            "Tokens wanted of Tailscale by result; not_asked: it had just failed.",
+            labels=["tailnet", "result"],
         )
         failing_fast = GaugeMetricFamily(
             "tailsts_tailscale_failing_fast",
@@ -77,24 +106,45 @@ class _Shown(Collector):
         labels = ["issuer", "source"]
         usable = GaugeMetricFamily("tailsts_keys", "Usable keys of an issuer; 0 if there are none now.", labels=labels)
         age = GaugeMetricFamily(
-            "tailsts_key_age_seconds", "Time since an issuer's keys were last fetched.", labels=labels
+            "tailsts_key_age_seconds",
+            "Time since an issuer's keys were last fetched; of a pattern, the oldest.",
+            labels=labels,
         )
         for trust in self._snapshot.readiness.trusts:
-            names = [trust.issuer, trust.source]
-            usable.add_metric(names, trust.keys)
-            if trust.age_seconds is not None:
-                age.add_metric(names, trust.age_seconds)
+            usable.add_metric([trust.issuer, trust.source], trust.keys)
+        for names, seconds in self._ages().items():
+            age.add_metric(names, seconds)
         yield usable
         yield age
-        families = GaugeMetricFamily(
-            "tailsts_key_family_issuers", "Issuers that match a pattern, and whose keys are kept.", labels=["pattern"]
-        )
-        for pattern, count in self._snapshot.families.items():
-            families.add_metric([pattern], count)
-        yield families
+        yield from self._patterns()
         yield self._counter(
             "fetches", "tailsts_key_fetches", "Attempts to fetch an issuer's keys.", labels=[*labels, "result"]
         )
+
+    def _ages(self) -> dict[tuple[str, str], float]:
+        """Return each age once: an issuer may be named as a pattern is, and a name that comes twice is no scrape."""
+        readiness = self._snapshot.readiness
+        known = [(trust.issuer, trust.source, trust.age_seconds) for trust in readiness.trusts]
+        known += [(each.pattern, each.source, each.age_seconds) for each in readiness.patterns]
+        ages: dict[tuple[str, str], float] = {}
+        for issuer, source, seconds in known:
+            if seconds is not None:
+                ages[issuer, source] = max(seconds, ages.get((issuer, source), 0.0))
+        return ages
+
+    def _patterns(self) -> Iterator[Metric]:
+        labels = ["pattern", "source"]
+        kept = GaugeMetricFamily(
+            "tailsts_key_family_issuers", "Issuers that match a pattern, and whose keys are kept.", labels=labels
+        )
+        stale = GaugeMetricFamily(
+            "tailsts_key_family_stale_issuers", "Those of them whose last fetch of keys failed.", labels=labels
+        )
+        for each in self._snapshot.readiness.patterns:
+            kept.add_metric([each.pattern, each.source], each.issuers)
+            stale.add_metric([each.pattern, each.source], each.stale)
+        yield kept
+        yield stale
 
     def _service(self) -> Iterator[Metric]:
         readiness = self._snapshot.readiness

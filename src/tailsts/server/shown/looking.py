@@ -10,8 +10,9 @@ from tailsts.oidc.source import describe
 from tailsts.policy.model import Generation
 from tailsts.server.journal import Journal
 from tailsts.server.shown.metrics import Metrics
+from tailsts.server.shown.patterns import PatternState
 from tailsts.server.shown.readiness import Health, TrustState, assess
-from tailsts.server.shown.snapshot import Labels, Snapshot, Totals, Waiting
+from tailsts.server.shown.snapshot import Labels, Load, Snapshot, Totals, Waiting
 from tailsts.server.webhook.webhook import Webhook
 
 
@@ -19,7 +20,8 @@ class Standing(msgspec.Struct, frozen=True):
     """How the service stands: what is in force, what the last reload said, whether it is about to end.
 
     `turned_away` has by reason how many requests nothing was read of; `failing_fast`, by tailnet, whether Tailscale is
-    hardly asked at the moment; `state_fault` why the state cannot be asked, which is not watched where it is in memory.
+    hardly asked at the moment; `loads`, by name, what there is only so much of; `state_fault` why the state cannot be
+    asked, which is not watched where it is in memory.
     """
 
     generation: Generation
@@ -27,6 +29,7 @@ class Standing(msgspec.Struct, frozen=True):
     draining: bool = False
     turned_away: Mapping[str, int] = {}
     failing_fast: Mapping[str, bool] = {}
+    loads: Mapping[str, Load] = {}
     state_is_watched: bool = False
     state_fault: str | None = None
 
@@ -56,16 +59,16 @@ class Sight:
         readiness = assess(
             standing.generation,
             [trust_state(cache) for cache in self._caches],
+            [pattern_state(family) for family in self._families()],
             reload_faults=standing.reload_faults,
             draining=standing.draining,
-            health=Health(self._kept_in.trouble(), standing.state_fault),
+            health=Health(self._kept_in.trouble(), standing.state_fault, _those(standing.failing_fast)),
         )
-        families = {family.name: len(family) for family in self._families()}
         webhook = None if self._webhook is None else Waiting(self._webhook.pending, self._webhook.used)
         return Snapshot(
             self._totals(standing),
             readiness,
-            families,
+            standing.loads,
             self._kept_in.fault is None,
             webhook=webhook,
             failing_fast=standing.failing_fast,
@@ -98,3 +101,20 @@ def trust_state(cache: KeyCache) -> TrustState:
         age_seconds=None if age is None else round(age, 1),
         fault=cache.fault,
     )
+
+
+def pattern_state(family: KeyFamily) -> PatternState:
+    """Return how the keys of the issuers of one pattern stand."""
+    caches = tuple(family)
+    ages = [age for cache in caches if (age := cache.age()) is not None]
+    return PatternState(
+        family.name,
+        describe(family.source),
+        issuers=len(caches),
+        stale=sum(cache.fault is not None for cache in caches),
+        age_seconds=round(max(ages), 1) if ages else None,
+    )
+
+
+def _those(failing: Mapping[str, bool]) -> tuple[str, ...]:
+    return tuple(sorted(name for name, is_failing in failing.items() if is_failing))

@@ -31,16 +31,23 @@ class Waiting(msgspec.Struct, frozen=True):
     used: float
 
 
+class Load(msgspec.Struct, frozen=True):
+    """How much of something there is now, and how much of it there may be."""
+
+    taken: int
+    limit: int
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Everything that the admin port shows.
 
-    `families` has the number of issuers kept for each pattern, `failing_fast` by tailnet whether Tailscale is hardly
-    asked at the moment. `state_reachable` is None for a state in memory.
+    `loads` has by name what there is only so much of; `failing_fast` by tailnet whether Tailscale is hardly asked at
+    the moment. `state_reachable` is None for a state in memory.
     """
 
     totals: Totals
     readiness: Readiness
-    families: Mapping[str, int]
+    loads: Mapping[str, Load]
     audit_writable: bool
     workers: Workers = Workers()
     webhook: Waiting | None = None
@@ -74,17 +81,15 @@ def merge(
 ) -> Snapshot:
     """Return what workers show together; None stands for one that does not serve now.
 
-    What was counted adds up, with what those that are `gone` had counted: a total never goes backwards. Of what can be
-    good or bad, the worst is shown. `silent` and `start_faults` are those of `together`.
+    What was counted adds up, with what those that are `gone` had counted: a total never goes backwards. So do loads,
+    of those that are there. Of what can be good or bad, the worst is shown. `silent` and `start_faults` are those of
+    `together`.
     """
     up = [part for part in parts if part is not None]
-    families: dict[str, int] = {}
     failing_fast: dict[str, bool] = {}
     for part in up:
         for tailnet, is_failing in part.failing_fast.items():
             failing_fast[tailnet] = failing_fast.get(tailnet, False) or is_failing
-        for name, count in part.families.items():
-            families[name] = max(families.get(name, 0), count)
     return Snapshot(
         add_up([*gone, *(part.totals for part in up)]),
         together(
@@ -93,13 +98,22 @@ def merge(
             silent=silent,
             start_faults=start_faults,
         ),
-        families,
+        _together_in(part.loads for part in up),
         all(part.audit_writable for part in up),
         Workers(len(parts), len(up), restarts),
         _waiting([part.webhook for part in up if part.webhook is not None]),
         failing_fast,
         _worst_of(part.state_reachable for part in up),
     )
+
+
+def _together_in(parts: Iterable[Mapping[str, Load]]) -> dict[str, Load]:
+    sums: dict[str, Load] = {}
+    for loads in parts:
+        for name, load in loads.items():
+            before = sums.get(name, Load(0, 0))
+            sums[name] = Load(before.taken + load.taken, before.limit + load.limit)
+    return sums
 
 
 def _worst_of(reachable: Iterable[bool | None]) -> bool | None:
