@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from tailsts.policy.issuers import refuse_issuer
 from tailsts.policy.patterns.breadth import is_catch_all
 from tailsts.policy.patterns.issuer_pattern import refuse_issuer_pattern
-from tailsts.policy.patterns.language import NOTHING, can_be_made_of, can_match_char, matches_nothing
+from tailsts.policy.patterns.language import (
+    NOTHING,
+    can_be_made_of,
+    can_match_char,
+    matches,
+    matches_nothing,
+    surely_within,
+)
 from tailsts.policy.patterns.pattern import PatternError, compile_pattern
 from tailsts.policy.patterns.syntax import Alternation, CharSet, Literal, Node, Repeat, Sequence, parse
 
@@ -137,6 +144,18 @@ def test_language(text: str, data: st.DataObject) -> None:
         assert all(can_match_char(node, character) for character in value)
         assert can_be_made_of(node, CharSet(tuple((ord(each), ord(each)) for each in value)))
     assert can_be_made_of(node, NOTHING) is compile_pattern(text or "()").matches("")
+    assert matches(node, value) is compile_pattern(text or "()").matches(value)
+
+
+@given(st.text("ab", max_size=3), PATTERNS, st.sampled_from([".*", ".+", "[a-z]*", "[^a]+", "b", ""]), st.data())
+def test_within(start: str, text: str, end: str, data: st.DataObject) -> None:
+    """Where one pattern is said to be within another, RE2 matches no string by the one and not by the other."""
+    narrow, wide = parse(start + text), parse(start[:2] + end)
+    if narrow is None or wide is None or matches_nothing(narrow) or not surely_within(narrow, wide):
+        return
+    value = data.draw(strings_of(narrow))
+    event("within")
+    assert compile_pattern(start[:2] + end or "()").matches(value)
 
 
 @given(SOUP | PATTERNS, STRINGS)

@@ -8,7 +8,7 @@ from tailsts.fixtures import fixture, names
 from tailsts.policy.claims import MISSING, Path, kind
 from tailsts.policy.draft import Draft
 from tailsts.policy.issuers import SHARED
-from tailsts.policy.judging.example import example
+from tailsts.policy.judging.example import MAX_EXAMPLES, example, examples
 from tailsts.policy.judging.known import PROVIDERS, provider_of_issuer
 from tailsts.policy.judging.providers import Provider, nested
 from tailsts.policy.judging.supposed import asked_of
@@ -116,3 +116,33 @@ def test_nested() -> None:
 def test_example(pattern: str, expected: str | None) -> None:
     """A value that a pattern matches is found where it can be read, and is short."""
     assert example(compile_pattern(pattern)) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("push|pull_request", ("push", "pull_request")),
+        ("repo:(a|b):(ref:.*|pull_request)", ("repo:a:ref:z/z", "repo:b:ref:z/z", "repo:a:pull_request")),
+        ("main(-evil)?", ("main-evil", "main")),
+        ("(a|b){2}", ("aa", "bb")),
+        ("\\bx", ()),
+    ],
+)
+def test_examples(pattern: str, expected: tuple[str, ...]) -> None:
+    """Each branch of a pattern has an example, and what is optional is there in one and not in another."""
+    assert examples(compile_pattern(pattern)) == expected
+
+
+def test_examples_are_few() -> None:
+    """However many branches there are, so many examples are enough."""
+    many = compile_pattern("|".join(f"x{number}" for number in range(40)))
+    assert len(examples(many)) == MAX_EXAMPLES
+
+
+def test_subjects_with_a_colon() -> None:
+    """GitHub writes a colon within the name of an environment as %3A; the claim has it as it is."""
+    provider = PROVIDERS[0]
+    subject = "repo:a/b:environment:prod%3Aeu"
+    parts = provider.parts_of(subject)
+    assert parts == {"repository": "a/b", "environment": "prod:eu"}
+    assert subject in provider.subjects({("environment",): "prod:eu"}, parts)

@@ -138,14 +138,14 @@ async def test_files(issuer: FakeIssuer, tmp_path: Path) -> None:
 
 
 async def test_many_at_once() -> None:
-    """More issuers than are asked at once are all asked, and patterns of issuers are not."""
+    """More issuers than are asked at once are all asked; patterns of issuers are not, and that is said."""
     issuers = [FakeIssuer() for _ in range(CONCURRENT + 2)]
     for issuer in issuers:
         issuer.__enter__()
     try:
         policies = [of(issuer, name=f"p{number}") for number, issuer in enumerate(issuers)]
         pattern = policy("z", issuer="", issuer_pattern=compile_pattern(r"https://[a-z]+\.example\.com"))
-        assert await found(*policies, pattern) == []
+        assert await found(*policies, pattern) == [("advice", "online-pattern", "z.toml", "issuer_pattern")]
         assert [len(issuer.requests) for issuer in issuers] == [2] * len(issuers)
     finally:
         for issuer in issuers:

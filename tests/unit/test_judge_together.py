@@ -57,6 +57,30 @@ def covered(narrow: dict[str, Any], wide: dict[str, Any]) -> bool:
         ({"claims": CLAIMS, "subject": None}, {"subject": None, "claims": CLAIMS[1:]}),
         ({"condition": compile_expression("now > timestamp(0)")}, {}),
         ({"opa_url": "http://127.0.0.1/"}, {}),
+        # In whatever order the values stand.
+        ({"claims": ((("id",), (2,)),)}, {"claims": ((("id",), (1, 2)),)}),
+        ({"claims": ((("id",), (1,)),)}, {"claims": ((("id",), (2, 1)),)}),
+        ({"claims": ((("id",), (3, 2)),)}, {"claims": ((("id",), (1, 2, 3)),)}),
+        (
+            {"subject": None, "claims": ((("id",), (2,)),)},
+            {"subject": None, "claims": ((("id",), (1, 2)),)},
+        ),
+        # A pattern that goes on with anything, from where the other one does.
+        (
+            {"subject": None, "subject_pattern": compile_pattern("acme/(a|b)")},
+            {"subject": None, "subject_pattern": compile_pattern("acme/.*")},
+        ),
+        (
+            {"claim_patterns": ((("ref",), compile_pattern("v[0-9]+")),)},
+            {"claim_patterns": ((("ref",), compile_pattern("v[0-9.]+")),)},
+        ),
+        (
+            {"audiences": frozenset(), "audience_pattern": compile_pattern("https://a/.*")},
+            {"audiences": frozenset(), "audience_pattern": compile_pattern("https://.*")},
+        ),
+        # A bound is a condition as well.
+        ({"single_use": True}, {}),
+        ({"single_use": True, "max_age": 60}, {"single_use": True}),
     ],
 )
 def test_covered(narrow: dict[str, Any], wide: dict[str, Any]) -> None:
@@ -77,6 +101,15 @@ def test_covered(narrow: dict[str, Any], wide: dict[str, Any]) -> None:
         ({"claims": ((("id",), (1,)),)}, {"claim_patterns": ((("id",), compile_pattern(".*")),)}),
         ({"claims": ((("id",), ("1",)),)}, {"claims": ((("ref",), ("1",)),)}),
         ({"not_before": NOW}, {"not_after": NOW + 9}),
+        ({"max_age": 60}, {"single_use": True}),
+        (
+            {"claim_patterns": ((("ref",), compile_pattern("v.*")),)},
+            {"claim_patterns": ((("id",), compile_pattern(".*")),)},
+        ),
+        (
+            {"subject": None, "subject_pattern": compile_pattern(r"\bx")},
+            {"subject": None, "subject_pattern": compile_pattern(".*x")},
+        ),
         # Without tags a token gets all of the client's.
         (
             {"allowed_scopes": frozenset({"auth_keys"})},
@@ -100,6 +133,17 @@ def test_twins() -> None:
 def test_other_keys() -> None:
     """Policies with other sources of keys are of different trusts, whatever they say."""
     assert found(policy("a", JwksUrl("https://x")), policy("b", Discovery())) == []
+
+
+def test_a_pattern_of_issuers() -> None:
+    """A policy for a pattern of issuers covers one that names such an issuer and looks its keys up there as well."""
+    pattern = compile_pattern(r"https://[a-z]+\.example\.com")
+    family = policy("z", issuer="", issuer_pattern=pattern)
+    one = policy("a", issuer="https://a.example.com", max_age=60)
+    assert [file for _, file, _ in found(one, family)] == ["a.toml"]
+    assert found(policy("a", JwksUrl("https://x"), issuer="https://a.example.com"), family) == []
+    assert found(policy("a", issuer="https://a.example.org"), family) == []
+    assert found(policy("y", issuer="", issuer_pattern=compile_pattern(r"https://a\.example\.com")), family) == []
 
 
 def test_opa_is_a_condition() -> None:

@@ -8,7 +8,9 @@ from tailsts.policy.patterns.language import (
     can_match_char,
     characters,
     first_beyond,
+    matches,
     matches_nothing,
+    surely_within,
     unescaped_dots,
 )
 from tailsts.policy.patterns.syntax import CharSet, Node, char_set, parse
@@ -119,3 +121,42 @@ def test_matches_nothing(text: str, expected: bool) -> None:
 def test_p07_unescaped_dots(text: str, expected: bool) -> None:
     """P-07: one dot for any character between two letters or digits is told from one that is meant."""
     assert expected is unescaped_dots(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "expected"),
+    [
+        ("a[0-9]{2,3}", "a123", True),
+        ("a[0-9]{2,3}", "a1", False),
+        ("(x|yz)*", "xyzx", True),
+        ("(x|yz)*", "xy", False),
+        ("(a?)+", "", True),
+        ("(ab){1000}", "ab", False),
+        (VOID, "a", False),
+    ],
+)
+def test_matches(text: str, value: str, expected: bool) -> None:
+    """A part of a pattern matches whole texts, as the pattern would alone."""
+    assert expected is matches(tree(text), value)
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide", "expected"),
+    [
+        ("a|b", "a|b", True),
+        ("refs/heads/main", "refs/.*", True),
+        ("refs/heads/(main|v.*)", "refs/heads/.+", True),
+        ("a(b|)", "a.+", False),
+        ("refs/heads/.*", "refs/tags/.*", False),
+        ("ab", "a[a-z]*", True),
+        ("a1", "a[a-z]*", False),
+        ("abc", "ab?", False),
+        ("abc", "a.{2,}", False),
+        ("abc", "a(bc)*", False),
+        ("", "", True),
+        ("a", "", False),
+    ],
+)
+def test_surely_within(narrow: str, wide: str, expected: bool) -> None:
+    """One pattern is within another where that is plain: they are the same, or the other goes on with anything."""
+    assert expected is surely_within(tree(narrow), tree(wide))

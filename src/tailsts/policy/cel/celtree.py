@@ -16,10 +16,11 @@ class TreeError(ValueError):
 
 
 class Constant(msgspec.Struct, frozen=True):
-    """A literal. `text` is set for strings only, `size` is that of strings and bytes, in bytes."""
+    """A literal. `text` is set for strings only, `truth` for booleans; `size` is in bytes, of strings and bytes."""
 
     text: str | None
     size: int
+    truth: bool | None = None
 
 
 class Name(msgspec.Struct, frozen=True):
@@ -29,10 +30,11 @@ class Name(msgspec.Struct, frozen=True):
 
 
 class Select(msgspec.Struct, frozen=True):
-    """`operand.field`, or `has(operand.field)`."""
+    """`operand.field`, or `has(operand.field)` if it only `asks` whether it is there."""
 
     operand: "Node"
     field: str
+    asks: bool = False
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -163,8 +165,10 @@ def _node(raw: bytes) -> Node:
 
 
 def _constant(raw: bytes) -> Node:
-    string, octets = 6, 7
+    truth, string, octets = 2, 6, 7
     for number, value in _fields(raw):
+        if number == truth:
+            return Constant(None, 0, bool(value))
         if number in {string, octets}:
             return Constant(_text(value) if number == string else None, len(_bytes(value)))
     return Constant(None, 0)
@@ -176,7 +180,7 @@ def _name(raw: bytes) -> Node:
 
 def _select(raw: bytes) -> Node:
     fields = dict(_fields(raw))
-    return Select(_node(_bytes(fields[1])), _text(fields[2]))
+    return Select(_node(_bytes(fields[1])), _text(fields[2]), asks=bool(fields.get(3)))
 
 
 def _call(raw: bytes) -> Node:

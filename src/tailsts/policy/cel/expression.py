@@ -28,6 +28,7 @@ import msgspec
 from tailsts.policy.cel.celtree import Call, Constant, Name, Node, Select, TreeError, children, read_tree, walk
 from tailsts.policy.cel.cost import CostError, Costs, judge_costs
 from tailsts.policy.cel.dialect import DialectError, patterns, refuse_dialect, zones
+from tailsts.policy.cel.implied import Implied, compared, implied
 from tailsts.policy.claims import Path
 
 MAX_LENGTH = 4_096
@@ -76,15 +77,22 @@ class Expression:
     literals: tuple[str, ...] = field(compare=False, repr=False)
     """The strings that are written out in it."""
     equals: tuple[tuple[Path, str], ...] = field(compare=False, repr=False)
-    """The claims that it compares with a string by `==`, wherever in it that is."""
+    """The claims that it compares with a string by `==` or `in`, wherever in it that is."""
     searches: bool = field(compare=False, repr=False)
     """Whether it looks at parts of a text."""
+    implied: Implied | None = field(compare=False, repr=False)
+    """The values that claims have wherever it is true; None if it never is."""
     _program: Any = field(compare=False, repr=False)
     _costs: Costs = field(compare=False, repr=False)
     _names: frozenset[str] = field(compare=False, repr=False)
     """The variables that it reads, which are the ones that it gets."""
     _claims: tuple[str, ...] | None = field(compare=False, repr=False)
     """The claims that it reads; None if it takes them all."""
+
+    @property
+    def reads_all_of(self) -> tuple[str, ...] | None:
+        """The claims that it reads, if it reads nothing else: neither all claims, nor the request or the time."""
+        return self._claims if self._names <= {"claims"} else None
 
     def evaluate(
         self, claims: Mapping[str, object], scopes: tuple[str, ...], tags: tuple[str, ...], now: float
@@ -174,26 +182,16 @@ def _judge(text: str, program: Any) -> Expression:  # noqa: ANN401 - the library
     costs = judge_costs(tree, programs)
     literals = tuple(dict.fromkeys(node.text for node in walk(tree) if isinstance(node, Constant) and node.text))
     searches = any(isinstance(node, Call) and node.function in _SEARCHES for node in walk(tree))
-    return Expression(text, tuple(programs), literals, tuple(_equals(tree)), searches, program, costs, names, claims)
+    return Expression(
+        text, tuple(programs), literals, tuple(_equals(tree)), searches, implied(tree), program, costs, names, claims
+    )
 
 
 def _equals(tree: Node) -> Iterator[tuple[Path, str]]:
     for node in walk(tree):
-        match node:
-            case Call("_==_", (side, Constant(str(text)))) | Call("_==_", (Constant(str(text)), side)):
-                if path := _path(side):
-                    yield path, text
-
-
-def _path(node: Node) -> Path:
-    """Return the path of the claim that `node` is, or nothing."""
-    match node:
-        case Select(inner, name) | Call("_[_]", (inner, Constant(str(name)))):
-            if inner == Name("claims"):
-                return (name,)
-            return (*outer, name) if (outer := _path(inner)) else ()
-        case _:
-            return ()
+        path, texts = compared(node)
+        if path:
+            yield from ((path, text) for text in texts)
 
 
 def _refuse_text(text: str) -> None:

@@ -1,5 +1,7 @@
 """Whether code that nobody reviewed can meet a policy: pull requests, any branch, any workflow. Pure."""
 
+import itertools
+
 from tailsts.policy.claims import Path, Scalar
 from tailsts.policy.finding import Page, Severity
 from tailsts.policy.judging.known_ci import GITHUB, GITLAB
@@ -17,6 +19,11 @@ _JOB_WORKFLOW_REF: Path = ("job_workflow_ref",)
 
 _BRANCH = "refs/heads/kumquat-zq"
 _MERGE = "refs/pull/90210/merge"
+# All three run what the pull request holds.
+_PULL_EVENTS = ("pull_request", "pull_request_review", "pull_request_review_comment")
+# If none of these passes beside it, an author who names pull requests means them.
+_OTHER_EVENTS = ("push", "workflow_dispatch", "schedule", "merge_group", "release", "pull_request_target")
+_OTHER_SOURCES = ("push", "web", "schedule", "trigger", "api")
 
 
 def judge_branches(asked: Asked, page: Page) -> None:
@@ -33,26 +40,50 @@ def judge_branches(asked: Asked, page: Page) -> None:
 
 
 def _judge_pull_requests(asked: Asked, page: Page) -> None:
-    key = key_of(asked.draft)
-    if asked.values.get(_EVENT) == "pull_request" or (asked.draft.subject or "").endswith(":pull_request"):
-        # It is what the author says.
+    each = asked.each()
+    if _means_pull_requests(each):
         return
-    if asked.takes_changed(_run_at(asked, _MERGE, "pull_request"), frozenset({_ENVIRONMENT}), ":pull_request"):
+    key = key_of(asked.draft)
+    if any(map(_takes_pull_request, each)):
         message = "is met by workflows of pull requests, whose code nobody has reviewed"
         advice = "pin environment or ref in [claims], or a subject that ends in one"
         page.note(Severity.SECURITY, "pull-request", key, message, advice)
-    elif _ENVIRONMENT not in asked.values:
-        ref = str(asked.values.get(_REF, ""))
-        base = ref if ref.startswith("refs/heads/") else "refs/heads/main"
-        if asked.takes_changed({_EVENT: "pull_request_target", _REF: base}, form=":ref:"):
-            message = "is met by workflows on pull_request_target, which may run code of strangers"
-            page.note(Severity.ADVICE, "pull-request-target", key, message, 'pin event_name in [claims], like "push"')
+    elif any(map(_takes_pull_request_target, each)):
+        message = "is met by workflows on pull_request_target, which may run code of strangers"
+        page.note(Severity.ADVICE, "pull-request-target", key, message, 'pin event_name in [claims], like "push"')
+
+
+def _means_pull_requests(each: tuple[Asked, ...]) -> bool:
+    """Return whether the author says so: pull requests are named, and nothing else passes."""
+    named = any(
+        one.values.get(_EVENT) == "pull_request" or (one.subject or "").endswith(":pull_request") for one in each
+    )
+    others = itertools.product(each, _OTHER_EVENTS, (":ref:", ":environment:"))
+    return named and not any(one.takes_changed({_EVENT: event}, form=form) for one, event, form in others)
+
+
+def _takes_pull_request(one: Asked) -> bool:
+    named = str(one.values.get(_REF, ""))
+    refs = (_MERGE, named) if named.startswith("refs/pull/") else (_MERGE,)
+    return any(
+        one.takes_changed(_run_at(one, ref, event), frozenset({_ENVIRONMENT}), ":pull_request")
+        for ref, event in itertools.product(refs, _PULL_EVENTS)
+    )
+
+
+def _takes_pull_request_target(one: Asked) -> bool:
+    if _ENVIRONMENT in one.values:
+        return False
+    ref = str(one.values.get(_REF, ""))
+    base = ref if ref.startswith("refs/heads/") else "refs/heads/main"
+    return one.takes_changed({_EVENT: "pull_request_target", _REF: base}, form=":ref:")
 
 
 def _judge_environment(asked: Asked, page: Page) -> None:
-    if _ENVIRONMENT not in asked.values:
-        return
-    if asked.takes_changed(_run_at(asked, _BRANCH, None), form=":environment:"):
+    if any(
+        _ENVIRONMENT in one.values and one.takes_changed(_run_at(one, _BRANCH, None), form=":environment:")
+        for one in asked.each()
+    ):
         message = "says an environment and no branch: where GitHub does not protect it, every branch can use it"
         advice = 'pin ref, or ref_protected = "true", in [claims], and limit the environment\'s deployment branches'
         page.note(Severity.ADVICE, "environment-branch", key_of(asked.draft), message, advice)
@@ -68,23 +99,28 @@ def _judge_workflow_name(asked: Asked, page: Page) -> None:
 
 def _judge_workflow_branch(asked: Asked, page: Page) -> None:
     for path in (_WORKFLOW_REF, _JOB_WORKFLOW_REF):
-        file, at, _ = str(asked.values.get(path, "")).partition("@")
-        if not at:
-            continue
-        elsewhere: dict[Path, Scalar] = {path: f"{file}@{_BRANCH}"}
-        if path == _WORKFLOW_REF:
-            elsewhere |= {_REF: _BRANCH, _REF_PROTECTED: "false"}
-        if asked.takes_changed(elsewhere):
+        if any(_takes_workflow_of_any_branch(one, path) for one in asked.each()):
             message = "takes the workflow from any branch, where anybody who can push may have changed it"
             advice = r"end it in the branch or tag, like @refs/heads/main"
             page.note(Severity.SECURITY, "workflow-branch", f"claim_patterns.{path[0]}", message, advice)
 
 
+def _takes_workflow_of_any_branch(one: Asked, path: Path) -> bool:
+    file, at, _ = str(one.values.get(path, "")).partition("@")
+    elsewhere: dict[Path, Scalar] = {path: f"{file}@{_BRANCH}"}
+    if path == _WORKFLOW_REF:
+        elsewhere |= {_REF: _BRANCH, _REF_PROTECTED: "false"}
+    return bool(at) and one.takes_changed(elsewhere)
+
+
 def _judge_gitlab(asked: Asked, page: Page) -> None:
-    if asked.values.get(_SOURCE) == "merge_request_event":
+    each = asked.each()
+    named = any(one.values.get(_SOURCE) == "merge_request_event" for one in each)
+    others = itertools.product(each, _OTHER_SOURCES)
+    if named and not any(one.takes_changed({_SOURCE: source}) for one, source in others):
         # The branch of a request is hardly ever protected, and it is what the author says.
         return
-    if asked.takes_changed({_REF_PROTECTED: "false"}):
+    if any(one.takes_changed({_REF_PROTECTED: "false"}) for one in each):
         message = "is met by every branch, also by those to which every developer can push"
         if _REF in asked.values:
             message = "does not ask whether the branch is protected: if it is not, every developer can push to it"

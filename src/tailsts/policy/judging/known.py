@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from tailsts.policy.draft import Draft
-from tailsts.policy.judging.example import example
+from tailsts.policy.judging.example import examples
 from tailsts.policy.judging.known_ci import BITBUCKET, BUILDKITE, CIRCLECI, GITHUB, GITLAB, TERRAFORM
 from tailsts.policy.judging.known_cloud import AKS, AWS, ENTRA, ENTRA_V1, FLY, GOOGLE, KUBERNETES
 from tailsts.policy.judging.providers import Provider
@@ -36,8 +36,8 @@ _BY_CLAIM = {
 
 def provider_of(draft: Draft) -> Provider | None:
     """Return who probably makes the tokens that a policy is about."""
-    issuer = draft.issuer if draft.issuer_pattern is None else example(draft.issuer_pattern) or ""
-    return provider_of_issuer(issuer) or _by_shape(draft)
+    issuers = (draft.issuer,) if draft.issuer_pattern is None else examples(draft.issuer_pattern)
+    return next(filter(None, map(provider_of_issuer, issuers)), None) or _by_shape(draft)
 
 
 @lru_cache(256)

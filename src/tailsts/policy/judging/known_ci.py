@@ -5,11 +5,27 @@ All values are made up, and odd on purpose: no policy names them by accident.
 
 import re
 
-from tailsts.policy.judging.providers import STRANGE_UUID, UUID, Provider, paths, texts
+from tailsts.policy.claims import Path
+from tailsts.policy.judging.providers import STRANGE_UUID, UUID, Provider, SubjectForm, paths, texts
 
 _TRUTH = (re.compile("true|false"), 'it is "true" or "false"')
 _EVENT = (re.compile("[a-z_]+"), "events are in lower case, like push")
 _REF_TYPE = (re.compile("branch|tag"), "it is branch or tag")
+
+_GITHUB: dict[Path, object] = {
+    **texts(
+        "actor actor_id base_ref check_run_id enterprise enterprise_id event_name head_ref "
+        "job_workflow_ref job_workflow_sha jti ref ref_protected ref_type repository repository_id repository_owner "
+        "repository_owner_id repository_visibility run_attempt run_id run_number runner_environment sha workflow "
+        "workflow_ref workflow_sha"
+    ),
+    ("repository",): "walnut-zq/kumquat",
+    ("repository_owner",): "walnut-zq",
+    ("ref",): "refs/heads/main",
+    ("event_name",): "workflow_dispatch",
+}
+# Repositories may put further claims behind the usual part, by name. A name of another kind is none.
+_GITHUB_REST = rf"(?::(?:environment|repo_property_[^:]+|{'|'.join(path[0] for path in _GITHUB)}):[^:]+)"
 
 GITHUB = Provider(
     name="GitHub Actions",
@@ -22,23 +38,12 @@ GITHUB = Provider(
         "https://token.actions.walnut-kumquat.ghe.com",
         "https://token.actions.githubusercontent.com",
     ),
-    claims=texts(
-        "actor actor_id base_ref check_run_id enterprise enterprise_id event_name head_ref "
-        "job_workflow_ref job_workflow_sha jti ref ref_protected ref_type repository repository_id repository_owner "
-        "repository_owner_id repository_visibility run_attempt run_id run_number runner_environment sha workflow "
-        "workflow_ref workflow_sha"
-    )
-    | {
-        ("repository",): "walnut-zq/kumquat",
-        ("repository_owner",): "walnut-zq",
-        ("ref",): "refs/heads/main",
-        ("event_name",): "workflow_dispatch",
-    },
+    claims=_GITHUB,
     optional=texts("environment"),
     prefixes=("repo_property_",),
     subject=re.compile(
         r"repo:(?:(?P<repository>[^/@:]+/[^/@:]+)|(?P<owner>[^/@:]+)@(?P<owner_id>\d+)/(?P<repo>[^/@:]+)@(?P<repo_id>\d+))"
-        r":(?:ref:(?P<ref>[^:]+)|environment:(?P<environment>[^:%]+)|pull_request)(?P<rest>:.+)?"
+        r":(?:ref:(?P<ref>[^:]+)|environment:(?P<environment>(?:[^:%]|%3A)+)|pull_request)(?P<rest>:.+)?"
     ),
     beginning=re.compile(
         r"repo:(?:(?P<repository>[^/@:]+/[^/@:]+)|(?P<owner>[^/@:]+)@(?P<owner_id>\d+)/(?P<repo>[^/@:]+)@(?P<repo_id>\d+))"
@@ -82,6 +87,22 @@ GITHUB = Provider(
         ("repository_owner",): (re.compile(r"[^/]+"), "it is the owner alone; repository is OWNER/REPO"),
     },
     ids=paths("repository_id repository_owner_id actor_id enterprise_id"),
+    says=(
+        SubjectForm(
+            re.compile(r"repo:[^:]+:ref:[^:]+"),
+            "a job without an environment, and not of a pull request",
+            {("environment",): None, ("event_name",): re.compile(r"(?!pull_request\Z).+")},
+        ),
+        SubjectForm(re.compile(r"repo:[^:]+:ref:refs/heads/[^:]+"), "a branch", {("ref_type",): re.compile("branch")}),
+        SubjectForm(re.compile(r"repo:[^:]+:ref:refs/tags/[^:]+"), "a tag", {("ref_type",): re.compile("tag")}),
+        SubjectForm(
+            re.compile(r"repo:[^:]+:pull_request"),
+            "a pull request, in a job without an environment",
+            {("environment",): None, ("event_name",): re.compile(r"pull_request(_review(_comment)?)?")},
+        ),
+    ),
+    colon="%3A",
+    unspelt=re.compile(rf"repo:[^:]+:environment:[^:]+(?!{_GITHUB_REST}+\Z):.+"),
     id_advice="pin repository_id and repository_owner_id in [claims]; a sub with ids is "
     "repo:OWNER@OWNER_ID/REPO@REPO_ID:..., which repositories have that are new since July 2026",
 )

@@ -4,6 +4,7 @@ All values are made up, and odd on purpose: no policy names them by accident.
 """
 
 import re
+from collections.abc import Mapping
 
 from tailsts.policy.judging.providers import STRANGE_NUMBER, STRANGE_UUID, Provider, paths, texts
 
@@ -65,6 +66,8 @@ AWS = Provider(
     forms=("arn:aws:iam::{account}:{principal}",),
     chosen=frozenset({(_AWS, "source_region")}),
     chosen_parts=frozenset({"principal"}),
+    # Whoever asks for a token says which.
+    algorithms=frozenset({"RS256", "ES384"}),
 )
 
 _KUBERNETES = {
@@ -85,11 +88,12 @@ _CLUSTERS = (
 )
 
 
-def _cluster(issuers: str, samples: tuple[str, ...]) -> Provider:
+def _cluster(issuers: str, samples: tuple[str, ...], whose: Mapping[str, str]) -> Provider:
     return Provider(
         name="Kubernetes",
         issuers=re.compile(issuers),
         samples=samples,
+        whose=tuple((re.compile(part), stranger) for part, stranger in whose.items()),
         claims=_KUBERNETES,
         subject=re.compile(r"system:serviceaccount:(?P<namespace>[^:]+):(?P<account>[^:]+)"),
         beginning=re.compile(r"system:serviceaccount:(?P<namespace>[^:]+)"),
@@ -101,19 +105,23 @@ def _cluster(issuers: str, samples: tuple[str, ...]) -> Provider:
         },
         forms=("system:serviceaccount:{namespace}:{account}",),
         chosen=frozenset(path for path in _KUBERNETES if path[-1] in {"name", "namespace"}),
+        # A cluster of one's own signs with the key that it is given.
+        algorithms=frozenset({"RS256", "ES256", "ES384", "ES512"}),
     )
 
 
 KUBERNETES = _cluster(
     "|".join(_CLUSTERS),
     (
-        "https://oidc.eks.us-west-2.amazonaws.com/id/E5D539D4633E53DE1B71A2B3C4D5E6F7",
+        "https://oidc.eks.us-west-2.amazonaws.com/id/7A1FC7F505D24A5E8F0011AA22BB33CC",
         "https://container.googleapis.com/v1/projects/walnut-zq/locations/europe-west1/clusters/kumquat",
     ),
+    {r"(?<=/id/)[0-9A-Z]+": "7A1FC7F505D24A5E8F0011AA22BB33CC", r"(?<=/v1/projects/)[^/]+": "walnut-zq"},
 )
 AKS = _cluster(
     r"https://[a-z0-9-]+\.oic\.prod-aks\.azure\.com/[^/]+/[^/]+/",
     (f"https://eastus.oic.prod-aks.azure.com/{STRANGE_UUID}/{STRANGE_UUID}/",),
+    {r"(?<=azure\.com/)[^/]+/[^/]+(?=/)": f"{STRANGE_UUID}/{STRANGE_UUID}"},
 )
 
 

@@ -49,8 +49,9 @@ def takes_lookalike(asked: Asked) -> bool:
     texts = _texts(asked.draft)
     if asked.provider is None or not texts.whole:
         return False
-    strangers = _STRANGERS[asked.provider.name](texts)
-    return any(asked.takes_stranger(changes=one.claims, parts=one.parts) for one in strangers)
+    strangers = asked.strangers()
+    made = _STRANGERS[asked.provider.name](texts)
+    return any(one.takes_changed(like.claims, parts=like.parts) for like in made for one in strangers)
 
 
 def _texts(draft: Draft) -> _Texts:

@@ -42,26 +42,36 @@ class Answer(msgspec.Struct, frozen=True):
     held: KeySet | None = None
 
 
-async def judge_online(generation: Generation, pages: Mapping[str, Page], limits: Limits = LIMITS) -> None:
-    """Ask each issuer that is named, and note on the `pages`, by name of the policy, what does not agree."""
+async def judge_online(
+    generation: Generation, pages: Mapping[str, Page], limits: Limits = LIMITS, *, extra_roots: tuple[bytes, ...] = ()
+) -> None:
+    """Ask each issuer that is named, and note on the `pages`, by name of the policy, what does not agree.
+
+    `extra_roots` are certificates (PEM) to trust for each of them.
+    """
     trusts = [trust for trust in generation.all_trusts() if trust.issuer.pattern is None]
     turns = asyncio.Semaphore(CONCURRENT)
+    for trust in generation.families:
+        for policy in trust.policies:
+            message = "is a pattern, and which issuers match it is not known before a token comes: none was asked"
+            pages[policy.name].note(Severity.ADVICE, "online-pattern", "issuer_pattern", message)
 
     async def asked(trust: Trust) -> Answer:
         async with turns:
-            return await ask(trust.issuer.name, trust.source, limits)
+            return await ask(trust.issuer.name, trust.source, limits, extra_roots)
 
     for trust, answer in zip(trusts, await asyncio.gather(*map(asked, trusts)), strict=True):
         judge_answer(trust, answer, pages)
 
 
-async def ask(issuer: str, source: KeySource, limits: Limits = LIMITS) -> Answer:
+async def ask(issuer: str, source: KeySource, limits: Limits = LIMITS, extra_roots: tuple[bytes, ...] = ()) -> Answer:
     """Return what the issuer says of itself, and its keys from where `source` says."""
     held = await _held(source)
     ca_pem, allow_http = (
         (source.ca_pem, source.allow_http) if isinstance(source, Discovery | JwksUrl) else (None, False)
     )
-    outbound = Outbound(limits, extra_roots=() if ca_pem is None else (ca_pem,), compressed=True)
+    roots = extra_roots if ca_pem is None else (*extra_roots, ca_pem)
+    outbound = Outbound(limits, extra_roots=roots, compressed=True)
     document, no_document = None, ""
     try:
         document = await _discover(outbound, issuer, allow_http=allow_http)

@@ -19,10 +19,19 @@ STRANGE_NUMBER = "90210360471"
 STRANGE_NAME = "kumquat-zq"
 
 
+class SubjectForm(msgspec.Struct, frozen=True):
+    """What a form of `sub` says beyond its parts: whose it is, and so what some claims are like; None: not there."""
+
+    subject: re.Pattern[str]
+    whose: str
+    claims: Mapping[Path, re.Pattern[str] | None]
+
+
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """Who runs the issuers that `issuers` matches, and what their tokens are like.
 
-    `samples` are issuers of strangers, as far as each customer has one.
+    `samples` are issuers of strangers, as far as each customer has one. `whose` are parts of an issuer that say whose
+    it is, each with a stranger's: the rest, like the region, may be what a policy names.
     `claims` is a whole token of a stranger, by path, and `optional` what it only has on some occasion: their types are
     those of all tokens. `prefixes` begin the names of further claims, which customers define.
     `subject` is the usual form of `sub`, `usual` says it in words, `beginning` is how it begins; their groups are parts
@@ -32,12 +41,15 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     that no claim says. `weak` are claims that strangers can have in common with us, each with the reason.
     `ids` are the claims that tell somebody from whoever gets the same names later; `id_advice` says which to pin.
     `claim_forms` are what the texts of some claims look like always, each with how to say that.
+    `algorithms` are those with which the issuer signs. `says` is what forms of `sub` say of other claims. `colon` is
+    how a colon within a part of it is written, `unspelt` a `sub` in which it is not.
     `subject_is_id` is a `sub` that is never given to anybody else, `fleeting` one that is another each time.
     """
 
     name: str
     issuers: re.Pattern[str]
     samples: tuple[str, ...]
+    whose: tuple[tuple[re.Pattern[str], str], ...] = ()
     claims: Mapping[Path, object]
     optional: Mapping[Path, object] = {}
     prefixes: tuple[str, ...] = ()
@@ -56,6 +68,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     claim_forms: Mapping[Path, tuple[re.Pattern[str], str]] = {}
     subject_is_id: re.Pattern[str] | None = None
     fleeting: re.Pattern[str] | None = None
+    algorithms: frozenset[str] = frozenset({"RS256"})
+    says: tuple[SubjectForm, ...] = ()
+    colon: str = ":"
+    unspelt: re.Pattern[str] | None = None
 
     def known(self, path: Path) -> object:
         """Return a value of the type that the claim has, or MISSING."""
@@ -72,12 +88,15 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     def parts_of(self, subject: str) -> dict[str, str]:
         """Return the parts of a `sub` of the usual form, or of one that begins like it, else nothing."""
         found = self.subject.fullmatch(subject) or (self.beginning and self.beginning.match(subject))
-        return {} if found is None else {name: text for name, text in found.groupdict().items() if text is not None}
+        named = {} if found is None else found.groupdict()
+        return {name: text.replace(self.colon, ":") for name, text in named.items() if text is not None}
 
     def subjects(self, values: Mapping[Path, object], parts: Mapping[str, str], form: str = "") -> list[str]:
         """Return each `sub` that a token with these values and parts can have, of the forms that hold `form`."""
         filled = {**self.parts, **parts}
         filled |= {name: value for name, path in self.named.items() if isinstance(value := values.get(path), str)}
+        if self.colon != ":":
+            filled = {name: text.replace(":", self.colon) for name, text in filled.items()}
         fitting = (one for one in self.forms if form in one and _fields(one) <= filled.keys())
         return [template.format_map(filled) for template in fitting]
 

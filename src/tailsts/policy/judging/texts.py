@@ -28,7 +28,7 @@ _OF_A_REF = re.compile(r"refs?[/:]|branch|tag")
 
 def judge_texts(draft: Draft, page: Page) -> None:
     """Note patterns that match more than they seem to, and names that are not what they seem to be."""
-    for key, pattern in _patterns(draft):
+    for key, pattern in patterns_of(draft):
         _judge_dots(key, pattern, page)
         _judge_ending(key, pattern, page)
     for text in () if draft.condition is None else draft.condition.patterns:
@@ -59,7 +59,8 @@ def _is_anchored(text: str) -> bool:
     return True
 
 
-def _patterns(draft: Draft) -> Iterator[tuple[str, Pattern]]:
+def patterns_of(draft: Draft) -> Iterator[tuple[str, Pattern]]:
+    """Yield the patterns of what tokens hold, each with its key."""
     if draft.subject_pattern is not None:
         yield "subject_pattern", draft.subject_pattern
     if draft.audience_pattern is not None:
@@ -109,7 +110,7 @@ def _texts(draft: Draft) -> Iterator[tuple[str, str]]:
     yield "subject", draft.subject or ""
     for audience in sorted(draft.audiences):
         yield "audience", audience
-    for key, pattern in _patterns(draft):
+    for key, pattern in patterns_of(draft):
         yield key, pattern.text
     for path, values in draft.claims:
         place = spelled(("claims", *path))

@@ -23,6 +23,9 @@ from tailsts.policy.condition import (
 )
 from tailsts.policy.finding import Page, Severity
 from tailsts.policy.model import Generation, Policy, Trust
+from tailsts.policy.patterns.language import surely_within
+from tailsts.policy.patterns.pattern import Pattern
+from tailsts.policy.patterns.syntax import parse
 from tailsts.scopes import CARRY_TAGS
 
 # Of the policies that begin with the same value, or with none, so many are compared with all that could be covered.
@@ -36,7 +39,8 @@ def judge_together(generation: Generation, pages: Mapping[str, Page], now: float
     for policy in generation.policies:
         _judge_period(policy, pages[policy.name], now)
     for trust in generation.all_trusts():
-        for policy, other in _covered(trust):
+        families = [family for family in generation.families if family is not trust and _has_keys_of(family, trust)]
+        for policy, other in _covered(trust, families):
             message = f"allows nothing that {pages[other.name].file} does not allow as well"
             page = pages[policy.name]
             page.note(Severity.ADVICE, "covered", "", message, "remove one of the two")
@@ -49,31 +53,37 @@ def _judge_period(policy: Policy, page: Page, now: float) -> None:
             page.note(Severity.ADVICE, "expired", "not_after", message, "remove the policy")
 
 
-def _covered(trust: Trust) -> Iterator[tuple[Policy, Policy]]:
+def _has_keys_of(family: Trust, trust: Trust) -> bool:
+    """Return whether each token of `trust` is one of `family`, by the same keys: those that the issuer itself names."""
+    return trust.issuer.pattern is None and family.source == trust.source and family.issuer.matches(trust.issuer.name)
+
+
+def _covered(trust: Trust, families: Sequence[Trust]) -> Iterator[tuple[Policy, Policy]]:
     """Yield each policy that another one covers, with that one. Of two that allow the same, the later is covered."""
     filed: dict[_Exactly, list[Policy]] = {}
     wide: list[Policy] = []
+    for policy in (*trust.policies, *(policy for family in families for policy in family.policies)):
+        # Whatever covers another asks for less: all values that the other names for a claim are among its own. So it
+        # is filed under each value of one claim, and looked for under one value of each claim.
+        places = [filed.setdefault(value, []) for value in next(_exactly(policy), ())] or [wide]
+        for found in places:
+            if len(found) < MAX_COMPARED:
+                found.append(policy)
     for policy in trust.policies:
-        # Whatever covers another asks for less, so its first value is among those of the other.
-        first = next(_exactly(policy), None)
-        found = wide if first is None else filed.setdefault(first, [])
-        if len(found) < MAX_COMPARED:
-            found.append(policy)
-    for policy in trust.policies:
-        near = (other for value in _exactly(policy) for other in filed.get(value, ()))
+        near = (other for values in _exactly(policy) for other in filed.get(values[0], ()))
         for other in (*wide, *near):
             if other is not policy and _covers(other, policy) and _goes_first(other, policy):
                 yield policy, other
                 break
 
 
-def _exactly(policy: Policy) -> Iterator[_Exactly]:
-    """Yield the values that the policy asks for, one for each claim."""
+def _exactly(policy: Policy) -> Iterator[tuple[_Exactly, ...]]:
+    """Yield the values that the policy asks for, all of one claim together."""
     for condition in policy.conditions:
         if isinstance(condition, SubjectIs):
-            yield ("sub",), (str, condition.subject)
+            yield ((("sub",), (str, condition.subject)),)
         elif isinstance(condition, ClaimIs):
-            yield condition.path, exactly(condition.values[0])
+            yield tuple((condition.path, exactly(value)) for value in condition.values)
 
 
 def _goes_first(other: Policy, policy: Policy) -> bool:
@@ -82,7 +92,7 @@ def _goes_first(other: Policy, policy: Policy) -> bool:
 
 def _covers(wide: Policy, policy: Policy) -> bool:
     """Return whether `wide` surely allows every request that `policy` allows, of the same trust."""
-    if wide.tailnet != policy.tailnet or wide.opa not in {None, policy.opa}:
+    if wide.tailnet != policy.tailnet or wide.opa not in {None, policy.opa} or wide.bounds not in {None, policy.bounds}:
         return False
     return not _lends_less(wide, policy) and all(_is_met(asked, policy.conditions) for asked in wide.conditions)
 
@@ -104,6 +114,10 @@ def _implies(known: Condition, asked: Condition) -> bool:
     match known, asked:
         case (SubjectIs(subject=text), SubjectMatches(pattern=pattern)):
             return pattern.matches(text)
+        case (SubjectMatches(narrow), SubjectMatches(pattern)) | (AudienceMatches(narrow), AudienceMatches(pattern)):
+            return _is_within(narrow, pattern)
+        case (ClaimMatches(path, narrow), ClaimMatches(other, pattern)):
+            return path == other and _is_within(narrow, pattern)
         # Never by ==, for which 1, 1.0 and True are the same.
         case (ClaimIs(), ClaimIs() | ClaimMatches()):
             return known.path == asked.path and _all_meet(known, asked)
@@ -113,6 +127,11 @@ def _implies(known: Condition, asked: Condition) -> bool:
             return _lies_within(known, asked)
         case _:
             return known == asked or _is_less(known, asked)
+
+
+def _is_within(narrow: Pattern, wide: Pattern) -> bool:
+    nodes = parse(narrow.text), parse(wide.text)
+    return narrow == wide or (nodes[0] is not None and nodes[1] is not None and surely_within(nodes[0], nodes[1]))
 
 
 def _is_less(known: Condition, asked: Condition) -> bool:

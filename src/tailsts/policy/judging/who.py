@@ -6,6 +6,7 @@ from tailsts.policy.claims import Path
 from tailsts.policy.condition import ClaimMatches, Condition, ExpressionHolds, SubjectMatches
 from tailsts.policy.draft import Draft
 from tailsts.policy.finding import Page, Severity
+from tailsts.policy.judging.example import examples
 from tailsts.policy.judging.known import provider_of_issuer
 from tailsts.policy.judging.lookalikes import takes_lookalike
 from tailsts.policy.judging.providers import Provider
@@ -101,20 +102,31 @@ def _judge_issuer(draft: Draft, page: Page) -> None:
         page.note(Severity.SECURITY, "issuer-slash", "issuer", message, f'write "{other}"')
 
 
-def _judge_strangers(asked: Asked, page: Page) -> bool:
-    """Note the finding, if there is one, and return whether there is."""
-    draft, provider, key = asked.draft, asked.provider, key_of(asked.draft)
-    shared = draft.shared_by()
-    idle = all(map(_says_nothing, asked.conditions))
-    if shared is not None and (idle or asked.takes_stranger()):
+def refuse_strangers(asked: Asked, page: Page) -> bool:
+    """Fault a policy whose conditions anybody in the world can meet, and return whether it is one."""
+    draft, key, shared = asked.draft, key_of(asked.draft), asked.draft.shared_by()
+    if shared is None or draft.any_subject or not draft.asks_who():
+        return False
+    if all(map(_says_nothing, asked.conditions)) or asked.takes_stranger():
         message = f"is met by strangers: everybody can get such a token from {shared}"
         page.fault(
             "shared-issuer", key, message, "pin whose it is, or say any_subject = true if the whole world is meant"
         )
-    elif shared is not None and takes_lookalike(asked):
+    elif takes_lookalike(asked):
         message = f"is met by strangers, who choose their names, branches and addresses at {shared} to fit"
         page.fault("shared-issuer", key, message, "name the whole of who is meant; best by ids, in [claims]")
-    elif idle:
+    else:
+        return False
+    return True
+
+
+def _judge_strangers(asked: Asked, page: Page) -> bool:
+    """Note the finding, if there is one, and return whether there is."""
+    draft, provider, key = asked.draft, asked.provider, key_of(asked.draft)
+    shared = draft.shared_by()
+    if refuse_strangers(asked, page):
+        return True
+    if all(map(_says_nothing, asked.conditions)):
         message = "is met by nearly everybody: every workload of this issuer is trusted"
         page.note(Severity.SECURITY, "catch-all", key, message, "name somebody, or say any_subject = true")
     elif provider is None or not (shared is not None or _spans_strangers(draft, provider)):
@@ -145,7 +157,16 @@ def _only_searches(draft: Draft, provider: Provider) -> bool:
 
 def _spans_strangers(draft: Draft, provider: Provider) -> bool:
     pattern = draft.issuer_pattern
-    return pattern is not None and any(map(pattern.matches, provider.samples))
+    if pattern is None:
+        return False
+    # Where the policy says the region, or the name of a cluster: a stranger can have one there as well.
+    theirs = (
+        part.sub(stranger, issuer)
+        for issuer in examples(pattern)
+        for part, stranger in provider.whose
+        if part.search(issuer)
+    )
+    return any(map(pattern.matches, (*provider.samples, *theirs)))
 
 
 def _says_nothing(condition: Condition) -> bool:
@@ -173,7 +194,7 @@ def _judge_names(asked: Asked, page: Page) -> None:
 def _judge_email(asked: Asked, page: Page) -> None:
     if _EMAIL not in asked.values or asked.draft.subject is not None:
         return
-    if asked.takes_changed({_EMAIL_VERIFIED: False}):
+    if any(one.takes_changed({_EMAIL_VERIFIED: False}) for one in asked.each()):
         message = "names an address that need not be verified: whoever claims to have it passes too"
         page.note(
             Severity.SECURITY, "unverified-email", "claims.email", message, "add email_verified = true to [claims]"

@@ -12,6 +12,7 @@ import msgspec
 
 from tailsts.policy.issuers import refuse_issuer
 from tailsts.policy.patterns.language import NOTHING, can_be_made_of, can_match_char, first_beyond
+from tailsts.policy.patterns.suffixes import is_everybodys, open_suffix
 from tailsts.policy.patterns.syntax import CharSet, Literal, Node, Sequence, char_set, parse
 
 _Nodes = tuple[Node, ...]
@@ -23,16 +24,10 @@ _SMALL = ((ord("a"), ord("z")), (ord("0"), ord("9")), (ord("-"), ord("-")))
 _HOST_CHARACTERS = char_set(*_SMALL)
 # What `refuse_issuer` takes within a segment, without what means something in other places of a URL: @ and braces.
 _PATH_CHARACTERS = char_set(*_SMALL, (ord("A"), ord("Z")), *((ord(mark), ord(mark)) for mark in "._~:"))
+_DIGITS = char_set((ord("0"), ord("9")))
 _DOT = char_set((ord("."), ord(".")))
 # Two labels at least, and no address: its last label is a number.
 _CLOSED = re.compile(r"([a-z0-9-]+\.)+[a-z][a-z0-9-]*")
-# Below these everybody gets a name. By no means all: those that look closest to what an author may mean.
-_OPEN_SUFFIX = re.compile(
-    r"(ac|co|me|org)\.uk|(com|net|org)\.au|co\.(in|jp|kr|nz|za)|com\.(br|cn|mx|tr|tw)"
-    r"|(github|gitlab|ngrok)\.io|(netlify|ngrok|run|vercel|web)\.app|(deno|fly|ngrok|pages|r2|workers)\.dev"
-    r"|(amplifyapp|appspot|firebaseapp|herokuapp|onrender|trycloudflare)\.com|azurewebsites\.net|cloudfront\.net"
-    r"|duckdns\.org|surge\.sh|s3\.amazonaws\.com|blob\.core\.windows\.net"
-)
 
 
 class IssuerPatternFault(msgspec.Struct, frozen=True):
@@ -46,7 +41,8 @@ def refuse_issuer_pattern(text: str) -> IssuerPatternFault | None:
     """Return what keeps `text`, which `compile_pattern` takes, from being a pattern of issuers, or None.
 
     What is accepted matches https URLs alone, with the same slashes in the same places, without user names, queries
-    and fragments; and if the host varies at all, it does so below a fixed name.
+    and fragments; if the host varies at all, it does so below a fixed name that somebody owns; and a host where
+    everybody has a path only with the first part of the path.
     """
     node = parse(text)
     if node is None:
@@ -59,8 +55,10 @@ def refuse_issuer_pattern(text: str) -> IssuerPatternFault | None:
     # The skeleton, before host and path, so that what these see is known to have the shape of a URL.
     return (
         _refuse_parts(_variable(parts))
+        or _refuse_port(host)
         or _refuse_skeleton(parts)
         or _refuse_host(host)
+        or _refuse_shared_path(host, segments)
         or next((fault for segment in segments if (fault := _refuse_segment(segment))), None)
     )
 
@@ -73,6 +71,14 @@ def _refuse_parts(variable: _Nodes) -> IssuerPatternFault | None:
         reason = "a part of it that varies can match a slash"
         return IssuerPatternFault(reason, "write each slash plainly, outside of classes, groups and repeats")
     return None
+
+
+def _refuse_port(host: _Nodes) -> IssuerPatternFault | None:
+    # Before the skeleton, which would take a letter for what varies in it.
+    port = host[len(_without_port(host)) + 1 :]
+    if not _variable(port) or _beyond(port, _DIGITS):
+        return None
+    return IssuerPatternFault("its port varies", "write the port plainly, in a policy for each")
 
 
 def _refuse_skeleton(parts: _Nodes) -> IssuerPatternFault | None:
@@ -95,9 +101,25 @@ def _refuse_host(host: _Nodes) -> IssuerPatternFault | None:
     if not _CLOSED.fullmatch(suffix):
         reason = "what varies in its host is not below a fixed name, so the host may be anybody's"
         return IssuerPatternFault(reason, r"end the host in at least two plain labels, such as \.example\.com")
-    if _OPEN_SUFFIX.fullmatch(suffix):
-        return IssuerPatternFault(f"everybody can have a name below {suffix}", "name the host")
+    labels = _split(_without_port(host), ".")
+    if found := open_suffix(labels):
+        what = "a path at" if found.count(".") + 1 == len(labels) else "a name below"
+        if found.startswith("*."):
+            # The rule is for each of such names: say the one that stands here, if it does.
+            label = labels[-found.count(".") - 1]
+            found = f"{_plain_start(label)}{found[1:]}" if not _variable(label) else f"hosts like {found}"
+        advice = "name the host, in a policy for each; or let vary only what is below a name there that is yours"
+        return IssuerPatternFault(f"everybody can have {what} {found}", advice)
     return None
+
+
+def _refuse_shared_path(host: _Nodes, segments: list[_Nodes]) -> IssuerPatternFault | None:
+    """Refuse a host where each has a path of their own, unless that path is named."""
+    name = _plain_start(_without_port(host)).removesuffix(".")
+    if _variable(host) or not segments or not _variable(segments[0]) or not is_everybodys(name):
+        return None
+    advice = f"write the first part of the path plainly, one of yours, like {name}/acme/[a-z0-9-]+"
+    return IssuerPatternFault(f"everybody can have a path at {name}", advice)
 
 
 def _refuse_segment(segment: _Nodes) -> IssuerPatternFault | None:
@@ -111,8 +133,12 @@ def _refuse_segment(segment: _Nodes) -> IssuerPatternFault | None:
     return None
 
 
-def _beyond(variable: _Nodes, allowed: CharSet) -> str | None:
-    return next(filter(None, (first_beyond(part, allowed) for part in variable)), None)
+def _without_port(host: _Nodes) -> _Nodes:
+    return _split(host, ":")[0]
+
+
+def _beyond(parts: _Nodes, allowed: CharSet) -> str | None:
+    return next(filter(None, (first_beyond(part, allowed) for part in parts)), None)
 
 
 def _can_be_made_of(parts: _Nodes, allowed: CharSet) -> bool:

@@ -57,6 +57,33 @@ def can_be_made_of(node: Node, allowed: CharSet) -> bool:
             assert_never(node)
 
 
+def matches(node: Node, text: str) -> bool:
+    """Return whether `node` matches the whole of `text`, a short one: as RE2 does, for a part of a pattern."""
+    return len(text) in _ends(node, text, frozenset({0}))
+
+
+def surely_within(narrow: Node, wide: Node) -> bool:
+    """Return whether all that `narrow` matches, `wide` matches too, as far as that is plain.
+
+    It is where they are the same, and where `wide` goes on with anything of its characters from where `narrow` does.
+    """
+    if narrow == wide:
+        return True
+    start, end = _parts(wide)[:-1], _parts(wide)[-1:]
+    open_end = end[0] if end else None
+    if not isinstance(open_end, Repeat) or open_end.maximum is not None or open_end.minimum > 1:
+        return False
+    if not isinstance(open_end.node, Literal | CharSet) or _parts(narrow)[: len(start)] != start:
+        return False
+    rest = Sequence(_parts(narrow)[len(start) :])
+    long_enough = open_end.minimum == 0 or not can_be_made_of(rest, NOTHING)
+    return long_enough and first_beyond(rest, _set_of(open_end.node)) is None
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    return node.parts if isinstance(node, Sequence) else (node,)
+
+
 def matches_nothing(node: Node) -> bool:
     """Return whether no string matches, not even the empty one."""
     match node:
@@ -107,6 +134,37 @@ def _is_dotted(parts: tuple[Node, ...]) -> bool:
 
 def _is_of_name(node: Node) -> bool:
     return isinstance(node, Literal) and node.character.isalnum()
+
+
+def _ends(node: Node, text: str, starts: frozenset[int]) -> frozenset[int]:
+    """Return where in `text` a match of `node` can end that begins at one of `starts`."""
+    match node:
+        case Literal() | CharSet():
+            of = _set_of(node)
+            return frozenset(at + 1 for at in starts if at < len(text) and _holds(of, text[at]))
+        case Sequence(parts=inner):
+            for part in inner:
+                starts = _ends(part, text, starts)
+            return starts
+        case Alternation(branches=inner):
+            return frozenset().union(*(_ends(branch, text, starts) for branch in inner))
+        case Repeat():
+            return _repeated_ends(node, text, starts)
+        case _:
+            assert_never(node)
+
+
+def _repeated_ends(repeat: Repeat, text: str, starts: frozenset[int]) -> frozenset[int]:
+    for _ in range(repeat.minimum):
+        starts = _ends(repeat.node, text, starts)
+    found = reached = starts
+    # Without end: until nothing is new.
+    left = len(text) + 1 if repeat.maximum is None else repeat.maximum - repeat.minimum
+    while reached and left > 0:
+        reached = _ends(repeat.node, text, reached) - found
+        found |= reached
+        left -= 1
+    return found
 
 
 def _set_of(node: Literal | CharSet) -> CharSet:
