@@ -5,17 +5,11 @@ import json
 from tailsts.credentials import Secret
 from tailsts.oidc.token import MAX_TOKEN_LENGTH
 from tailsts.outcome import Decision, ExchangeRequest, Malformed
+from tailsts.policy.asked import MAX_POLICY_LENGTH, MAX_SCOPES, MAX_TAGS
 from tailsts.scopes import is_scope_token, is_tag
-from tailsts.server.wire import (
-    MAX_POLICY_LENGTH,
-    MAX_SCOPES,
-    MAX_TAGS,
-    answer,
-    bearer_token,
-    exchange_request,
-)
+from tailsts.server.wire import answer, bearer_token, exchange_request
 
-MODULES = ["tailsts.server.wire", "tailsts.scopes", "tailsts.strictjson"]
+MODULES = ["tailsts.server.wire", "tailsts.policy.asked", "tailsts.scopes", "tailsts.strictjson"]
 WORDS = (
     *(
         "authorization: ",

@@ -15,6 +15,7 @@ from tailsts.policy.decide import Refusal
 PAGE = read("docs/denied.md")
 SOURCE = "\n".join(path.read_text() for path in sorted((ROOT / "src/tailsts").rglob("*.py")))
 MALFORMED = re.compile(r'Malformed\(\s*(\d+),\s*"(\w+)"')
+UNFIT = re.compile(r'Unfit\(\s*"(\w+)"')
 DENIED = 1
 
 
@@ -34,6 +35,7 @@ def test_reasons() -> None:
     actual = {Refusal(check).reason: "403" for check in Check}
     actual |= {reason.value: "401" for reason in Reason}
     actual |= {reason: status for status, reason in MALFORMED.findall(SOURCE)}
+    actual |= dict.fromkeys(UNFIT.findall(SOURCE), "400")
     actual |= {kind.reason: status_of_fault(kind) for kind in subclasses(ExchangeFault)}
     actual |= {"replayed": "403", "rate_limited": "429"}
     actual |= {"internal": "500", "aborted": "none"}

@@ -12,7 +12,7 @@ from fakes.leaks import note_text
 from fakes.policies import policy
 from fakes.service import run
 
-ALLOWED, DENIED, USAGE = 0, 1, 2
+ALLOWED, DENIED, USAGE, CANNOT_TELL = 0, 1, 2, 3
 ISSUER = Issuer("https://issuer.example")
 SCOPE = ("--scope", "dns:read")
 ALLOWED_BY_INFRA = "allowed by policy infra: scopes dns:read, tailnet default"
@@ -122,12 +122,12 @@ def test_no_token(infra: Path, token: str) -> None:
 
 
 def test_policies_that_do_not_load(infra: Path) -> None:
-    """With policies that the server would not take there is nothing to explain: every fault, and exit 1."""
+    """With policies that the server would not take there is nothing to explain: every fault; and it is no denial."""
     (infra / "second.toml").write_text("issuer = 1\n")
     done = of_claims(infra, ISSUER.claims())
-    assert (done.returncode, done.stdout) == (DENIED, "")
+    assert (done.returncode, done.stdout) == (USAGE, "")
     assert f"tailsts: error: {infra}/second.toml:1: fault: issuer is a number" in done.stderr
-    assert of_claims(infra / "none", {}).returncode == DENIED
+    assert of_claims(infra / "none", {}).returncode == USAGE
 
 
 GITHUB = "https://token.actions.githubusercontent.com"
@@ -212,8 +212,13 @@ def test_as_json(infra: Path) -> None:
         "scopes": [],
         "tags": [],
         "tailnet": None,
+        "or_else": None,
+        "not_judged": {},
         "detail": "",
+        "message": "",
         "hint": "",
+        "would_refuse": None,
+        "under": [],
         "signature": None,
     }
     assert only["checks"][0] == {
@@ -267,15 +272,22 @@ def test_what_the_server_adds(folder: Path, tmp_path: Path) -> None:
     allowed = (ALLOWED, "allowed by policy infra: scopes dns:read, tailnet prod")
     refused = (DENIED, "not believed: untrusted_issuer: the issuer is not among the trusted ones")
     assert last == {("enforce", "other"): refused, ("audit", "other"): allowed, ("enforce", "issuer"): allowed}
+    listed = '[trusted_issuers]\nmode = "audit"\nissuers = ["https://other.example"]\n'
+    config.write_text(tailnet + listed)
+    options = ("--config", str(config), "--audience", "https://sts.example.com")
+    said = "allow-list: untrusted_issuer, but it only watches (mode audit): the event has would_refuse"
+    assert said in of_claims(folder, ISSUER.claims(), *options).stdout.splitlines()
+    value = json.loads(of_claims(folder, ISSUER.claims(), *options, "--format", "json").stdout)
+    assert (value["allowed"], value["would_refuse"]) == (True, "untrusted_issuer")
     config.write_text("[trusted_issuers]\n")
     assert of_claims(folder, {}, "--config", str(config)).returncode == USAGE
 
 
 def test_an_open_policy_agent_is_not_asked(folder: Path) -> None:
-    """Where an Open Policy Agent must agree, that is said; it is not asked."""
+    """Where an Open Policy Agent must agree, that is said; it is not asked, so that it cannot be told."""
     (folder / "infra.toml").write_text(policy(ISSUER.url) + '[opa]\nurl = "http://127.0.0.1:9/v1/data/allow"\n')
     done = of_claims(folder, ISSUER.claims())
     assert (done.returncode, done.stdout.splitlines()[-1]) == (
-        ALLOWED,
+        CANNOT_TELL,
         "allowed by policy infra, if the Open Policy Agent at http://127.0.0.1:9/v1/data/allow says true",
     )

@@ -117,14 +117,14 @@ def test_output(site: Deployment, by_variable: bool) -> None:
 )
 def test_denied(site: Deployment, claims: dict[str, object], scope: str, message: str) -> None:
     """A no of the server is exit 1, its reason first, and nothing on standard output; it is not asked again."""
-    events = len(site.service.events())
+    events = site.service.settled()
     token = site.issuer.token(header=None, **claims)
     done = trade(site.service.url, "--scope", scope, variables={"OIDC_TOKEN": token})
     assert (done.returncode, done.stdout) == (DENIED, "")
     assert done.stderr.startswith(f"tailsts: error: {message}")
     # What the token is not to blame for needs no claims to be seen.
     assert done.stderr.count("\n") == (1 if message.startswith("400") else 4)
-    eventually(lambda: len(site.service.events()) == events + 1)
+    assert site.service.settled() == events + 2
 
 
 def test_denied_and_how_to_find_out_why(site: Deployment, tmp_path: Path) -> None:

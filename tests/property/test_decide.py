@@ -73,6 +73,8 @@ def test_a_refusal_names_the_nearest_miss(token: VerifiedToken, wanted: Wanted, 
     ]
     furthest = max((condition for condition in failed if condition is not None), key=lambda condition: condition.rank)
     assert found.check is furthest.check
+    assert [miss.policy for miss in found.misses if miss.policy not in {policy.name for policy in mine}] == []
+    assert len({miss.policy for miss in found.misses}) == len(found.misses) >= 1
 
 
 @given(verified_tokens, wanted_of_few, policy_lists, st.data())

@@ -1,5 +1,6 @@
 """Laws of the explanation: it tells what the service does."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given
@@ -8,8 +9,8 @@ from property.strategies import NOW, answers, claims_of_few, policy_lists, verif
 from tailsts.oidc.rejected import Reason, Rejected
 from tailsts.oidc.verify import LEEWAY, VerifiedToken
 from tailsts.policy.decide import Answers, Consult, Grant, Refusal, Wanted, decide, facts_for
-from tailsts.policy.explain import Case, Explanation, explain
-from tailsts.policy.model import Generation, Policy, assemble
+from tailsts.policy.explain import Case, Explanation, by_keys, explain
+from tailsts.policy.model import Generation, Policy, Trust, assemble
 
 ALGORITHMS = ("RS256", "ES256")
 
@@ -26,16 +27,30 @@ def test_the_verdict_is_that_of_the_service(
     """For any policies, claims, requests and answers of agents, explain and the service come to one verdict."""
     generation = assemble(policies, "d")
     explanation = explain(generation, of_token(token, wanted), said)
-    trusts = [trust for trust in generation.trusts_of(token.issuer) if token.algorithm in trust.algorithms]
-    if token.expires_at + 60 <= NOW and trusts:
-        assert explanation.reason == Reason.EXPIRED
-    elif trusts:
-        verdict = decide(trusts, token, wanted, NOW, said)
-        assert explanation.verdict == verdict
-        assert explanation.reason == (verdict.reason if isinstance(verdict, Refusal) else "granted")
-        assert explanation.allowed == isinstance(verdict, Grant | Consult)
+    trusts = generation.trusts_of(token.issuer)
+    assert explanation.verdict == verdict_of(trusts, token, wanted, said)
+    for source, signers in by_keys(trusts).items():
+        alone = [verdict_of(signers, token, wanted, said)]
+        assert [each.verdict for each in explanation.under if each.source == source] == alone * bool(explanation.under)
+    kinds = {type(verdict) for verdict in explanation.verdicts}
+    if Consult in kinds or (Grant in kinds and len(kinds) > 1):
+        assert explanation.allowed is None
     else:
-        assert isinstance(explanation.verdict, Rejected)
+        assert explanation.allowed is (kinds == {Grant})
+
+
+def verdict_of(
+    trusts: Sequence[Trust], token: VerifiedToken, wanted: Wanted, said: Answers
+) -> Grant | Refusal | Consult | Rejected:
+    """Return the verdict of the service, if the keys of all of these verify the token."""
+    able = [trust for trust in trusts if token.algorithm in trust.algorithms]
+    if not trusts:
+        return Rejected(Reason.UNKNOWN_ISSUER, "no policy names this issuer")
+    if not able:
+        return Rejected(Reason.ALGORITHM, "no policy of this issuer names the algorithm")
+    if token.expires_at + LEEWAY <= NOW:
+        return Rejected(Reason.EXPIRED, "the token has expired")
+    return decide(able, token, wanted, NOW, said)
 
 
 @given(claims_of_few(), wanted_of_few, policy_lists, answers)
@@ -63,13 +78,19 @@ def test_every_step_says_what_its_condition_says(
 def test_the_policies_explained_are_those_of_the_issuer(
     token: VerifiedToken, wanted: Wanted, policies: list[Policy], said: Answers
 ) -> None:
-    """Every policy of the issuer is explained, once, or the one that the request names; the nearest comes first."""
+    """Every policy of the issuer is explained, once, or the one that the request names; the nearest comes first.
+
+    The very first is the one that the service names.
+    """
     explanation = explain(assemble(policies, "d"), of_token(token, wanted), said)
     mine = {policy.name for policy in policies if policy.issuer.matches(token.issuer)}
     if wanted.policy is not None:
         mine &= {wanted.policy}
     assert sorted(trace.policy for trace in explanation.traces) == sorted(mine)
-    reached = [first_failed(explanation, at) for at in range(len(explanation.traces))]
+    named = isinstance(explanation.verdict, Refusal) and explanation.verdict.policy is not None
+    if isinstance(explanation.verdict, Refusal) and named:
+        assert explanation.traces[0].policy == explanation.verdict.policy
+    reached = [first_failed(explanation, at) for at in range(named, len(explanation.traces))]
     assert reached == sorted(reached, reverse=True)
     assert all(not step.hint or step.held is False for trace in explanation.traces for step in trace.steps)
 

@@ -5,7 +5,7 @@ import pytest
 from fakes.judging import ISSUER, NOW, policy, verdict, verified
 from tailsts.oidc.source import JwksUrl
 from tailsts.policy.condition import Check, OpaAllows
-from tailsts.policy.decide import FEW, MAX_MISSES, Consult, Grant, Refusal, Wanted, candidates
+from tailsts.policy.decide import MAX_MISSES, Consult, Grant, Refusal, Wanted, candidates
 from tailsts.policy.model import Policy, assemble
 
 DAY = 24 * 3600
@@ -120,10 +120,9 @@ def test_policies_that_are_passed_over_still_say_at_what() -> None:
     by_claim = policy("q", subject=None, claims=((("ref",), ("main",)),))
     assert refused(verdict(verified("t"), X, [policy()])) == (Check.SUBJECT, "p")
     assert refused(verdict(verified("t"), X, [policy(), by_claim])) == (Check.CLAIM, "q")
-    # Of many it would take long to say which of them was nearest.
-    many = [policy(f"p{number}") for number in range(FEW + 1)]
-    assert refused(verdict(verified("t"), X, many)) == (Check.SUBJECT, None)
-    assert refused(verdict(verified("t"), X, [*many, by_claim])) == (Check.CLAIM, None)
+    many = [policy(f"p{number:03}") for number in range(200)]
+    assert refused(verdict(verified("t"), X, many)) == (Check.SUBJECT, "p000")
+    assert refused(verdict(verified("t"), X, [*many, by_claim])) == (Check.CLAIM, "q")
 
 
 def test_the_order_of_policies_does_not_matter() -> None:
@@ -265,10 +264,29 @@ def test_n15_an_issuer_with_a_slash_is_another_issuer() -> None:
     assert "https://i/" in trusts
 
 
-@pytest.mark.parametrize(("count", "misses"), [(FEW, MAX_MISSES), (FEW + 1, 0)])
-def test_of_how_many_a_refusal_says_more(count: int, misses: int) -> None:
-    """Of fifty policies, a refusal says at which check those failed that the index passed over; of more it does not."""
-    policies = [policy(f"p{number:02}", subject=f"other-{number}") for number in range(count)]
-    refusal = verdict(verified(), X, policies)
+@pytest.mark.parametrize("count", [1, 10, 51, 1000])
+def test_the_likest_of_many_are_named(count: int) -> None:
+    """However many policies there are, a refusal says at what those failed that are most like the token."""
+    policies = [
+        policy(f"p{number:03}", subject=f"repo:acme/app{number}:ref:refs/heads/main") for number in range(count)
+    ]
+    refusal = verdict(verified(f"repo:acme/app{count - 1}:environment:prod"), X, policies)
     assert isinstance(refusal, Refusal)
-    assert (refusal.check, len(refusal.misses)) == (Check.SUBJECT, misses)
+    assert (refusal.check, refusal.policy) == (Check.SUBJECT, f"p{count - 1:03}")
+    assert len(refusal.misses) == min(count, MAX_MISSES)
+    by_id = [policy(f"p{n:03}", subject=None, claims=((("repository",), (f"acme/app{n}",)),)) for n in range(count)]
+    refusal = verdict(verified(claims={"repository": f"acme/app{count - 1}-x"}), X, by_id)
+    assert refused(refusal) == (Check.CLAIM, f"p{count - 1:03}")
+    others: list[dict[str, object]] = [{}, {"repository": 7}, {"repository": "?"}]
+    for claims in others:
+        refusal = verdict(verified(claims=claims), X, by_id)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.check, len(refusal.misses)) == (Check.CLAIM, min(count, MAX_MISSES))
+
+
+def test_each_miss_is_there_once() -> None:
+    """A policy that is near by several of its values is named once."""
+    several = policy("p", subject=None, claims=((("repository",), ("acme/a", "acme/b")),))
+    refusal = verdict(verified(claims={"repository": "acme/c"}), X, [several])
+    assert isinstance(refusal, Refusal)
+    assert [miss.policy for miss in refusal.misses] == ["p"]

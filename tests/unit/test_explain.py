@@ -6,12 +6,15 @@ import pytest
 
 from fakes.judging import ISSUER, NOW, policy
 from tailsts.oidc.rejected import Reason, Rejected
+from tailsts.oidc.source import JwksUrl
+from tailsts.policy.asked import Unfit, read_wanted
 from tailsts.policy.condition import Check, OpaAllows
 from tailsts.policy.decide import Consult, Grant, Refusal, Wanted
 from tailsts.policy.explain import Case, Explanation, explain, usual_algorithm
-from tailsts.policy.model import Issuer, Policy, assemble
+from tailsts.policy.model import Bounds, Issuer, Policy, assemble
 from tailsts.policy.observe import Observation
 from tailsts.policy.patterns.pattern import compile_pattern
+from tailsts.policy.rate import Rate
 from tailsts.policy.trusted import TrustedIssuers
 
 X = Wanted(("x",))
@@ -21,7 +24,7 @@ GOOD: dict[str, object] = {"iss": ISSUER, "sub": "s", "aud": "a", "iat": NOW, "e
 
 def explained(
     *policies: Policy,
-    wanted: Wanted = X,
+    wanted: Wanted | Unfit = X,
     algorithm: str = "RS256",
     answers: dict[str, bool] | None = None,
     trusted: TrustedIssuers | None = None,
@@ -163,7 +166,7 @@ def test_an_agent() -> None:
     asking = policy(opa_url=OPA)
     found = explained(asking)
     assert isinstance(found.verdict, Consult)
-    assert (found.allowed, found.reason, found.traces[0].held) == (True, "granted", True)
+    assert (found.allowed, found.reason, found.traces[0].held) == (None, "", True)
     seen: list[tuple[bool | None, str]] = []
     asked: list[dict[str, bool]] = [{}, {"p": True}, {"p": False}]
     for answers in asked:
@@ -180,6 +183,102 @@ def test_the_allow_list() -> None:
     assert explained(trusted=TrustedIssuers("enforce", others)).reason == Reason.UNTRUSTED_ISSUER
     assert explained(trusted=TrustedIssuers("audit", others)).allowed
     assert explained(trusted=TrustedIssuers("enforce", ours)).allowed
+
+
+def test_an_allow_list_that_watches() -> None:
+    """What an allow-list would refuse that only watches is said beside the verdict, as in the event."""
+    others, ours = frozenset({"https://other"}), frozenset({ISSUER})
+    assert explained(trusted=TrustedIssuers("audit", others)).would_refuse == Reason.UNTRUSTED_ISSUER
+    assert explained(trusted=TrustedIssuers("audit", others), sub="t").would_refuse == Reason.UNTRUSTED_ISSUER
+    for quiet in (TrustedIssuers("audit", ours), TrustedIssuers("enforce", others), None):
+        assert explained(trusted=quiet).would_refuse == ""
+    for iss in (None, "", 1):
+        assert explained(trusted=TrustedIssuers("audit", others), iss=iss).would_refuse == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason", "hint"),
+    [
+        ({"scopes": ["x"], "tags": ["ci"]}, "bad_tag", '"ci": write tag:ci'),
+        ({"scopes": ["x"], "tags": ["a b"]}, "bad_tag", '"a b" is none'),
+        ({"scopes": ['dn"s']}, "bad_scope", '"dn\\"s" is none'),
+        ({"scopes": ["x"], "policy": ""}, "bad_policy", ""),
+        ({"scopes": ["x"] * 101}, "too_many_scopes", ""),
+    ],
+)
+def test_what_is_no_request(asked: dict[str, object], reason: str, hint: str) -> None:
+    """A request that the service answers before it looks at the token is denied for that reason, under no policy."""
+    found = explained(wanted=read_wanted(asked), sub="t")
+    assert (found.allowed, found.reason, found.hint, found.traces) == (False, reason, hint, ())
+
+
+ONE, TWO = JwksUrl("https://one/jwks"), JwksUrl("https://two/jwks")
+
+
+def under(found: Explanation) -> dict[str, tuple[str, str | None]]:
+    """Return what it comes to under each source of keys: the kind of verdict, and the policy."""
+    return {each.source: (type(each.verdict).__name__, getattr(each.verdict, "policy", None)) for each in found.under}
+
+
+def test_i10_it_depends_on_whose_keys_signed() -> None:
+    """I-10: of two clusters of one name each is judged alone; where they differ it cannot be told whether it passes."""
+    policies = [policy("a", source=ONE), policy("b", source=TWO, allowed_scopes=frozenset({"y"}))]
+    found = explained(*policies)
+    assert (found.allowed, found.reason) == (None, "")
+    assert under(found) == {"https://one/jwks": ("Grant", "a"), "https://two/jwks": ("Refusal", "b")}
+    both = explained(*policies, wanted=Wanted(("y",)))
+    assert (both.allowed, both.reason) == (True, "granted")
+    assert under(both) == {"https://one/jwks": ("Grant", "a"), "https://two/jwks": ("Grant", "b")}
+    neither = explained(*policies, wanted=Wanted(("z",)))
+    assert (neither.allowed, neither.reason, neither.traces[0].policy) == (False, "scope_not_allowed", "a")
+    named = explained(*policies, wanted=Wanted(("y",), policy="b"))
+    assert (named.allowed, under(named)["https://one/jwks"]) == (None, ("Refusal", None))
+    expired = explained(*policies, exp=NOW - 1000)
+    assert (expired.reason, expired.under) == (Reason.EXPIRED, ())
+
+
+def test_one_source_of_keys_by_two_names() -> None:
+    """An issuer that is named, and matched by a pattern as well, has one source of keys: its discovery document."""
+    matching = policy("m", issuer="", issuer_pattern=compile_pattern("https://[a-z]+"), subject="t")
+    found = explained(policy("p"), matching)
+    assert (found.allowed, found.under) == (True, ())
+
+
+def test_signers_that_are_known() -> None:
+    """Where it is known whose keys verify the token, these trusts alone count, together."""
+    generation = assemble([policy("b", source=ONE), policy("a", source=TWO), policy("c", issuer="https://j")], "d")
+    case = Case(GOOD, "RS256", X, NOW)
+    trusts = generation.trusts_of(ISSUER)
+    assert explain(generation, case, signers=trusts).verdict == Grant("a", ("x",))
+    (one,) = (trust for trust in trusts if trust.source == ONE)
+    alone = explain(generation, case, signers=[one])
+    assert (alone.verdict, [trace.policy for trace in alone.traces]) == (Grant("b", ("x",)), ["b"])
+
+
+def test_the_policy_that_the_service_names_comes_first() -> None:
+    """Of many that are equally near, that one is the nearest which the audit log names: the one most like the token."""
+    policies = [policy(f"p{n:02}", subject=f"repo:acme/app{n}:ref:refs/heads/main") for n in range(60)]
+    found = explained(*policies, sub="repo:acme/app7:environment:prod")
+    assert isinstance(found.verdict, Refusal)
+    assert (found.verdict.policy, found.traces[0].policy, len(found.traces)) == ("p07", "p07", 60)
+
+
+def test_bounds_are_not_judged() -> None:
+    """What a policy asks beyond token and request is said, and changes no verdict: only the service remembers."""
+    bounded = policy(single_use=True, rate_limit=Rate(1, 3600))
+    found = explained(bounded)
+    assert found.allowed
+    assert found.traces[0].bounds == Bounds(single_use=True, rate=Rate(1, 3600))
+    assert explained().traces[0].bounds is None
+
+
+def test_an_issuer_that_a_pattern_nearly_matches() -> None:
+    """A slash too many or too few is said of patterns of issuers, too."""
+    matching = policy("m", issuer="", issuer_pattern=compile_pattern("https://[a-z]+\\.example"))
+    found = explained(matching, iss="https://abc.example/")
+    said = 'issuer_pattern /https://[a-z]+\\.example/ matches "https://abc.example": they differ by a slash at the end'
+    assert found.hint == f"{said}, which only the token has"
+    assert explained(matching, iss="https://abc.other").hint == ""
 
 
 def test_issuers_of_a_pattern() -> None:

@@ -29,7 +29,7 @@ def test_a_subject_goes_before_claims() -> None:
     """A policy that names a subject is filed under it, whatever claims it names as well."""
     found = of(policy(), by_claims("q", (("ref",), ("main",)), subject="t"))
     assert filed(found) == {("sub",): {"s": [0], "t": [1]}}
-    assert (list(found.others), found.passed_over) == ([], Check.SUBJECT)
+    assert list(found.others) == []
 
 
 def test_the_claim_that_tells_policies_apart() -> None:
@@ -37,7 +37,6 @@ def test_the_claim_that_tells_policies_apart() -> None:
     policies = [by_claims(f"p{n}", (("owner",), ("acme",)), (("id",), (str(n),))) for n in range(10)]
     found = of(*policies)
     assert filed(found) == {("id",): {str(n): [n] for n in range(10)}}
-    assert found.passed_over is Check.CLAIM
 
 
 def test_policies_that_are_filed_nowhere() -> None:
@@ -110,6 +109,31 @@ def test_who_is_passed_over_would_have_failed_there() -> None:
 def first_failed(each: Policy, facts: Facts) -> Condition:
     """Return the first condition that does not hold."""
     return next(condition for condition in each.conditions if not condition.holds(facts))
+
+
+def nearest(found: Index, count: int, **claims: object) -> list[int]:
+    """Return the positions that come nearest to these claims."""
+    return list(found.nearest(claims, count))
+
+
+def test_the_nearest_of_those_that_are_passed_over() -> None:
+    """Of policies that are filed under a text, those come first whose text begins most like the token's."""
+    found = of(*(policy(name, subject=name) for name in ("ab", "abc", "abde", "abdf", "b", "zz")))
+    assert nearest(found, 9, sub="abd") == [2, 3, 1, 0, 4, 5]
+    assert nearest(found, 2, sub="abdf") == [2, 1]
+    assert nearest(found, 2, sub="zzz") == [5, 4]
+    assert nearest(found, 2, sub="") == [0, 1]
+    # A token without it, or with something else in its place, is as far from each.
+    assert nearest(found, 3) == nearest(found, 3, sub=1) == [0, 1, 2]
+
+
+def test_some_of_each_kind_are_nearest() -> None:
+    """Each path has some among the nearest: of texts the likest, then of the others, and never those that match."""
+    policies = [by_claims(f"i{n}", (("id",), (n, f"x{n}"))) for n in range(4)]
+    found = of(*policies, policy("s", subject="s"), policy("t", subject="t"))
+    assert nearest(found, 2, sub="t", id="x2") == [1, 0, 4]
+    assert nearest(found, 9, sub="u", id="y") == [3, 2, 1, 0, 0, 1, 2, 3, 5, 4]
+    assert nearest(found, 2, id=True) == [0, 0, 4, 5]
 
 
 def test_ten_thousand_policies_by_a_claim() -> None:

@@ -66,6 +66,7 @@ policy = "p"
 algorithm = "ES256"
 now = 2026-01-01T00:00:00Z
 opa = true
+keys_of = "q"
 
 [[ "test" ]]
 name = "other"
@@ -89,11 +90,12 @@ claims.sub = "t"
             algorithm="ES256",
             now=1_767_225_600.0,
             opa=True,
+            keys_of="q",
         ),
         Trial(
             name="other",
             file="p.test.toml",
-            line=14,
+            line=15,
             claims={"iss": "https://i", "sub": "t"},
             wanted=Wanted(("x",)),
             expect="deny",

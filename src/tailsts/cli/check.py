@@ -12,7 +12,15 @@ import msgspec
 
 from tailsts.cli import annotations, sarif
 from tailsts.cli.explaining import rendered
-from tailsts.cli.judging import FAULTY, judged_with, refuse_file, server_options
+from tailsts.cli.judging import (
+    FAULTY,
+    Server,
+    judged_with,
+    online_ca_file_option,
+    online_roots,
+    refuse_file,
+    server_options,
+)
 from tailsts.policy.finding import Finding, Page, Severity
 from tailsts.policy.judging.online import judge_online
 from tailsts.policy.judging.together import judge_together
@@ -41,6 +49,7 @@ class Report(msgspec.Struct, frozen=True):
     is_flag=True,
     help="Ask each issuer for its discovery document and its keys, and compare.",
 )
+@online_ca_file_option
 @click.option(
     "--format",
     "output_format",
@@ -54,10 +63,10 @@ class Report(msgspec.Struct, frozen=True):
 def command(
     *,
     folder: Path,
-    audiences: tuple[str, ...],
-    config: Path | None,
+    server: Server,
     strict: bool,
     online: bool,
+    ca_file: Path | None,
     output_format: Format,
 ) -> None:
     """Load the policies in DIR (default: policies) exactly as the server would, and say everything about them.
@@ -66,13 +75,15 @@ def command(
     not answer.
     """
     refuse_file(folder)
-    report = _examined(read_folder(folder), server_options(audiences, config, strict=strict), online=online)
+    roots = online_roots(ca_file) if online else None
+    report = _examined(read_folder(folder), server_options(server, strict=strict), roots)
     click.echo(_rendered(report, output_format))
     if any(finding.severity is Severity.FAULT for finding in report.findings):
         raise click.exceptions.Exit(FAULTY)
 
 
-def _examined(sheaf: Sheaf, options: Options, *, online: bool) -> Report:
+def _examined(sheaf: Sheaf, options: Options, roots: tuple[bytes, ...] | None) -> Report:
+    """Return all that is to be said. With `roots`, certificates to trust, issuers are asked."""
     loaded = compile_sheaf(sheaf, options)
     judged = loaded.generation
     if judged is None and options.strict:
@@ -82,8 +93,8 @@ def _examined(sheaf: Sheaf, options: Options, *, online: bool) -> Report:
     if judged is not None:
         pages = {file.name: Page(file.shown, file.raw.decode()) for file in sheaf.files}
         judge_together(judged, pages, time.time())
-        if online:
-            asyncio.run(judge_online(judged, pages))
+        if roots is not None:
+            asyncio.run(judge_online(judged, pages, extra_roots=roots))
         findings += [finding for page in pages.values() for finding in page.findings]
     return Report(loaded.generation, findings)
 

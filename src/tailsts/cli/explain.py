@@ -8,34 +8,20 @@ from pathlib import Path
 from typing import Literal
 
 import click
-import msgspec
 
 from tailsts.cli import past
-from tailsts.cli.explaining import NOT_VERIFIED, Told
 from tailsts.cli.faults import USAGE, give_up
 from tailsts.cli.given import claims_of
-from tailsts.cli.judging import Policies, judged_with, load_policies
+from tailsts.cli.judging import Server, judged_with, load_policies, online_ca_file_option, online_roots
 from tailsts.cli.precedence import preferred
-from tailsts.cli.signed import verified_under
-from tailsts.oidc.rejected import Rejected
-from tailsts.oidc.token import UnverifiedToken, decode
-from tailsts.policy.decide import Wanted
-from tailsts.policy.explain import Case, Explanation, explain, usual_algorithm
+from tailsts.cli.telling import Asked, of_claims, of_request, of_token, tell
+from tailsts.policy.model import Generation
 
 DENIED, CANNOT_TELL = 1, 3
 MAX_INPUT_BYTES = 64 * 1024
-DEFAULT_LIFETIME = 300
 
 # A token where the name of a file is wanted: it must not be repeated.
 _TOKEN_ITSELF = re.compile(r"eyJ[A-Za-z0-9_-]*\..*", re.DOTALL)
-
-
-class Asked(msgspec.Struct, frozen=True):
-    """What is to be explained, as it was given: a token, or claims and the algorithm to assume."""
-
-    token: UnverifiedToken | None
-    claims: Mapping[str, object]
-    algorithm: str | None
 
 
 @click.command(
@@ -79,8 +65,9 @@ class Asked(msgspec.Struct, frozen=True):
     envvar="TAILSTS_EXPLAIN_ONLINE",
     show_envvar=True,
     is_flag=True,
-    help="Fetch the issuer's keys and verify the signature as well.",
+    help="Fetch the issuer's keys and verify the signature as well; ask Open Policy Agents.",
 )
+@online_ca_file_option
 @click.option(
     "--decision",
     envvar="TAILSTS_EXPLAIN_DECISION",
@@ -114,9 +101,9 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
     tags: tuple[str, ...],
     policy: str | None,
     policies_dir: Path,
-    audiences: tuple[str, ...],
-    config: Path | None,
+    server: Server,
     online: bool,
+    ca_file: Path | None,
     decision: str | None,
     audit_log: Path | None,
     output_format: Literal["text", "json"],
@@ -124,7 +111,8 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
     """Say for each policy of the token's issuer which check holds and which does not, and what the server would say.
 
     Offline, that the issuer signed the token is assumed. Exits with 0 if it would be allowed, 1 if it would be denied,
-    2 if called wrongly, 3 if the keys to verify it cannot be had; for a past decision with 0 if the log has it.
+    2 if called wrongly or if the policies do not load, and 3 if it cannot be told: without the keys, where it depends
+    on whose keys signed the token, or on what an Open Policy Agent says. For a past decision with 0 if the log has it.
     """
     if click.get_current_context().args:
         give_up(["there is a word too many; a token is given by --token FILE or --token -"], USAGE)
@@ -133,26 +121,28 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
             give_up(["--decision needs --audit-log, the file to look in"], USAGE)
         click.echo(past.shown(audit_log, decision, as_json=output_format == "json"))
         return
-    wanted = _wanted(scopes, tags, policy)
-    asked = _asked(*_chosen(token_file, claims_file), alg, online=online)
-    policies = load_policies(policies_dir, audiences, config)
-    told = _told(policies, asked, wanted, online=online)
+    request = of_request(_scopes(scopes), _split(tags), policy)
+    given = _given(*_chosen(token_file, claims_file), online=online)
+    policies = load_policies(policies_dir, server, USAGE)
+    now = time.time()
+    asked = _asked(given, alg, policies.generation, now)
+    told = tell(policies, asked, request, now, online_roots(ca_file) if online else None)
     click.echo(told.as_json() if output_format == "json" else told.as_text())
-    if told.unknown:
+    if told.allowed is None:
         raise click.exceptions.Exit(CANNOT_TELL)
-    if not told.explanation.allowed:
+    if not told.allowed:
         raise click.exceptions.Exit(DENIED)
 
 
-def _wanted(scopes: tuple[str, ...], tags: tuple[str, ...], policy: str | None) -> Wanted:
-    wanted = Wanted(_split(scopes), _split(tags), policy)
-    if not wanted.scopes:
+def _scopes(texts: tuple[str, ...]) -> list[str]:
+    scopes = _split(texts)
+    if not scopes:
         give_up(["no scope is asked for: --scope or SCOPES"], USAGE)
-    return wanted
+    return scopes
 
 
-def _split(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part for text in texts for part in text.replace(",", " ").split()))
+def _split(texts: tuple[str, ...]) -> list[str]:
+    return [part for text in texts for part in text.replace(",", " ").split()]
 
 
 def _chosen(token_file: str | None, claims_file: str | None) -> tuple[str | None, str | None]:
@@ -165,15 +155,19 @@ def _chosen(token_file: str | None, claims_file: str | None) -> tuple[str | None
             return token_file, claims_file
 
 
-def _asked(token_file: str | None, claims_file: str | None, alg: str | None, *, online: bool) -> Asked | Rejected:
+def _given(token_file: str | None, claims_file: str | None, *, online: bool) -> str | Mapping[str, object]:
+    """Return the text of the token, or the claims."""
     if (token_file is None) == (claims_file is None):
         give_up(["give either --token or --claims"], USAGE)
-    if claims_file is not None:
-        if online:
-            give_up(["--online verifies a signature, which --claims has not: give the --token"], USAGE)
-        return Asked(None, claims_of(_read(claims_file, "--claims")), alg)
-    token = decode(_read(token_file or "-", "--token").decode("ascii", "replace").strip())
-    return token if isinstance(token, Rejected) else Asked(token, token.unverified_claims, token.algorithm)
+    if claims_file is None:
+        return _read(token_file or "-", "--token").decode("ascii", "replace").strip()
+    if online:
+        give_up(["--online verifies a signature, which --claims has not: give the --token"], USAGE)
+    return claims_of(_read(claims_file, "--claims"))
+
+
+def _asked(given: str | Mapping[str, object], alg: str | None, generation: Generation, now: float) -> Asked:
+    return of_token(given) if isinstance(given, str) else of_claims(given, alg, generation, now)
 
 
 def _read(file: str, option: str) -> bytes:
@@ -189,23 +183,3 @@ def _read(file: str, option: str) -> bytes:
     if len(raw) > MAX_INPUT_BYTES:
         give_up([f"{option} {file} is too large"], USAGE)
     return raw
-
-
-def _told(policies: Policies, asked: Asked | Rejected, wanted: Wanted, *, online: bool) -> Told:
-    if isinstance(asked, Rejected):
-        return Told(Explanation(asked, "", ()))
-    case = _case(asked, wanted, policies, time.time())
-    if online and asked.token is not None:
-        return verified_under(policies, asked.token, case)
-    # Claims alone have no signature that could be missed.
-    signature = "" if asked.token is None else NOT_VERIFIED
-    return Told(explain(policies.generation, case, {}, policies.trusted), signature)
-
-
-def _case(asked: Asked, wanted: Wanted, policies: Policies, now: float) -> Case:
-    claims = asked.claims
-    if asked.token is None:
-        claims = {"iat": int(now), "exp": int(now) + DEFAULT_LIFETIME, **claims}
-    issuer = claims.get("iss")
-    trusts = policies.generation.trusts_of(issuer) if isinstance(issuer, str) else ()
-    return Case(claims, asked.algorithm or usual_algorithm(trusts), wanted, now)

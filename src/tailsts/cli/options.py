@@ -1,5 +1,6 @@
 """Options that belong together, and what becomes of them: a group is one value for its command."""
 
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tailsts.policy.finding import Page
 from tailsts.server.configuration import MAX_CONFIGURATION_BYTES
 from tailsts.server.settings import DEFAULT_INTERVAL, DEFAULT_REF, GitSettings
 
+CONFIG_VARIABLE = "TAILSTS_CONFIG"
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 _DURATION = re.compile(r"([0-9]{1,7})([smhd]?)")
 
@@ -25,11 +27,19 @@ def duration(text: str) -> int:
     return seconds
 
 
+def _refuse_nothing(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    # Elsewhere an empty variable is as good as none. Here it would be a service without its allow-list of issuers.
+    if path is None and os.environ.get(CONFIG_VARIABLE) == "":
+        raise click.UsageError(f"{CONFIG_VARIABLE} is set to nothing: name the file, or unset it.")
+    return path
+
+
 config_option = click.option(
     "--config",
-    envvar="TAILSTS_CONFIG",
+    envvar=CONFIG_VARIABLE,
     show_envvar=True,
     type=click.Path(path_type=Path),
+    callback=_refuse_nothing,
     help="The configuration file (TOML): credentials of several tailnets, trusted issuers.",
 )
 

@@ -10,17 +10,14 @@ from tailsts.cli.bounds import Bounded, bounds_options
 from tailsts.cli.faults import give_up
 from tailsts.cli.hooking import Hooked, audit_webhook, hook_options
 from tailsts.cli.options import config_option, git_options
+from tailsts.cli.roots import ca_file_option, extra_roots
 from tailsts.cli.tailnets import Flags, open_configuration, tailnets_of
 from tailsts.errors import ConfigurationError, FileError
-from tailsts.files import read_bounded
-from tailsts.outbound import certificates
 from tailsts.server import app
 from tailsts.server.configuration import Configuration
 from tailsts.server.settings import DEFAULT_TOKEN_URL, LEVELS, GitSettings, Level, Settings
 from tailsts.server.traces.collector import read_traces
 from tailsts.tailscale.secret_file import read_secret
-
-MAX_CA_BYTES = 1024 * 1024
 
 
 @click.command(name="serve")
@@ -81,14 +78,7 @@ MAX_CA_BYTES = 1024 * 1024
     is_flag=True,
     help="Do not start with a policy that has a security warning.",
 )
-@click.option(
-    "--ca-file",
-    envvar="SSL_CERT_FILE",
-    show_envvar=True,
-    type=click.Path(path_type=Path),
-    help="Certificates (PEM) to trust in addition, for issuers and Tailscale alike. The variable replaces the "
-    "system's certificates, as everywhere.",
-)
+@ca_file_option("Certificates (PEM) to trust in addition, for issuers and Tailscale alike.")
 @click.option(
     "--host",
     envvar="TAILSTS_HOST",
@@ -209,7 +199,7 @@ def command(  # noqa: PLR0913 - one parameter for each option is what click want
         audit_log=audit_log,
         audit_required=audit_required,
         audit_webhook=audit_webhook(hooked, lines),
-        extra_roots=_extra_roots(ca_file, lines),
+        extra_roots=extra_roots(ca_file, lines),
         admission=bounded.admission,
         state=bounded.state,
         single_use=bounded.single_use,
@@ -231,18 +221,3 @@ def _check_git(git: GitSettings, lines: list[str]) -> None:
             read_secret(git.token_file)
         except FileError as error:
             lines.append(f"--policies-token-file {git.token_file} {error}")
-
-
-def _extra_roots(file: Path | None, lines: list[str]) -> tuple[bytes, ...]:
-    if file is None:
-        return ()
-    try:
-        pem = read_bounded(file, MAX_CA_BYTES)
-        if click.get_current_context().get_parameter_source("ca_file") is ParameterSource.ENVIRONMENT:
-            # The TLS library follows SSL_CERT_FILE by itself.
-            return ()
-        certificates(pem)
-    except (FileError, ValueError) as error:
-        lines.append(f"--ca-file (SSL_CERT_FILE) {file} {error}")
-        return ()
-    return (pem,)

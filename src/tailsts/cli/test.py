@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from tailsts.cli import explaining, junit
-from tailsts.cli.judging import judged_with, load_policies
+from tailsts.cli.judging import Server, judged_with, load_policies
 from tailsts.errors import FileError
 from tailsts.files import read_bounded
 from tailsts.policy.finding import Finding, Page
@@ -59,8 +59,7 @@ class Report(msgspec.Struct, frozen=True):
 def command(
     *,
     folder: Path,
-    audiences: tuple[str, ...],
-    config: Path | None,
+    server: Server,
     complete: bool,
     output_format: Literal["text", "junit"],
 ) -> None:
@@ -69,7 +68,7 @@ def command(
     Each goes through the evaluator of the server. Exits with 1 if one fails, if there is none, or if the policies or
     the tests do not load.
     """
-    policies = load_policies(folder, audiences, config)
+    policies = load_policies(folder, server)
     trials, findings = _read_all(folder)
     for finding in findings:
         click.echo(str(finding), err=True)

@@ -9,14 +9,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import msgspec
 
 from tailsts.oidc.verify import VerifiedToken
-from tailsts.policy.condition import Check, Condition, Facts, OpaAllows
+from tailsts.policy.claims import lookup
+from tailsts.policy.condition import Check, ClaimIs, Condition, Facts, OpaAllows, SubjectIs
+from tailsts.policy.index import shared_start
 from tailsts.policy.model import DEFAULT_TAILNET, Bounds, Policy, Trust
 from tailsts.scopes import CARRY_TAGS
 
 # Of the policies that came nearest, so many are remembered with a refusal.
 MAX_MISSES = 5
-# Of so many policies, a refusal also says at what those failed that could be passed over. Of more it would take long.
-FEW = 50
 
 
 class Wanted(msgspec.Struct, frozen=True, gc=False):
@@ -60,8 +60,8 @@ class Miss(msgspec.Struct, frozen=True):
 class Refusal(msgspec.Struct, frozen=True):
     """Trusted, but not allowed. `check` is the one at which the policy that came nearest failed.
 
-    `misses` are those of the nearest policies, the nearest first; empty if the token comes under none of many.
-    `named`: the request named the policy that it wants.
+    `misses` are those of the nearest policies, the nearest first; empty only if the request named a policy (`named`)
+    and there is none of that name.
     """
 
     check: Check
@@ -115,9 +115,9 @@ def decide(
         if failed is None:
             return Grant(policy.name, wanted.scopes, seen.tags, policy.tailnet, _terms(policy, token))
         misses.append(Miss(policy.name, failed, seen))
-    if wanted.policy is None and sum(len(trust.policies) for trust in trusts) <= FEW:
+    if wanted.policy is None:
         misses += _passed_over(trusts, token, wanted, now, {miss.policy for miss in misses})
-    return _refusal(trusts, wanted, misses)
+    return _refusal(wanted, misses)
 
 
 def _terms(policy: Policy, token: VerifiedToken) -> Terms | None:
@@ -148,13 +148,20 @@ def _found(trust: Trust, token: VerifiedToken) -> list[Policy]:
 def _passed_over(
     trusts: Sequence[Trust], token: VerifiedToken, wanted: Wanted, now: float, judged: Collection[str]
 ) -> Iterator[Miss]:
-    """Yield at what those failed that the index passed over: they were no candidates, but are part of the answer."""
-    for policy in sorted((policy for trust in trusts for policy in trust.policies), key=_name):
-        if policy.name not in judged:
-            seen = facts_for(policy, token, wanted, now)
-            failed = _first_failed(policy, seen)
-            assert failed is not None  # noqa: S101 - the index passes over nothing else: a law of the property tests
-            yield Miss(policy.name, failed, seen)
+    """Yield at what some failed that the index passed over: they were no candidates, but are part of the answer.
+
+    All of them fail at the subject or a claim. Some of each kind are among these, those most like the token.
+    """
+    seen = set(judged)
+    for trust in trusts:
+        for position in trust.index.nearest(token.claims, MAX_MISSES):
+            policy = trust.policies[position]
+            if policy.name not in seen:
+                seen.add(policy.name)
+                facts = facts_for(policy, token, wanted, now)
+                failed = _first_failed(policy, facts)
+                assert failed is not None  # noqa: S101 - the index passes over nothing else: a law of the property tests
+                yield Miss(policy.name, failed, facts)
 
 
 def _first_failed(policy: Policy, facts: Facts) -> Condition | OpaAllows | None:
@@ -164,17 +171,26 @@ def _first_failed(policy: Policy, facts: Facts) -> Condition | OpaAllows | None:
     return None
 
 
-def _refusal(trusts: Sequence[Trust], wanted: Wanted, misses: list[Miss]) -> Refusal:
+def _refusal(wanted: Wanted, misses: list[Miss]) -> Refusal:
     nearest = tuple(sorted(misses, key=_distance)[:MAX_MISSES])
-    if nearest:
-        return Refusal(nearest[0].condition.check, nearest, wanted.policy is not None)
-    if wanted.policy is not None:
-        return Refusal(Check.POLICY, (), named=True)
-    return Refusal(max(trust.index.passed_over for trust in trusts))
+    check = nearest[0].condition.check if nearest else Check.POLICY
+    return Refusal(check, nearest, wanted.policy is not None)
 
 
-def _distance(miss: Miss) -> tuple[int, str]:
-    return -miss.condition.rank, miss.policy
+def _distance(miss: Miss) -> tuple[int, int, str]:
+    return -miss.condition.rank, -likeness(miss.condition, miss.facts), miss.policy
+
+
+def likeness(condition: Condition | OpaAllows, facts: Facts) -> int:
+    """Return how much of the subject, or of a claim, is as a condition that did not hold wants it, from its start."""
+    match condition:
+        case SubjectIs(subject=subject):
+            return shared_start(subject, facts.token.subject)
+        case ClaimIs(path=path, values=values):
+            actual = lookup(facts.token.claims, path)
+            if isinstance(actual, str):
+                return max(shared_start(value, actual) if isinstance(value, str) else 0 for value in values)
+    return 0
 
 
 def _name(policy: Policy) -> str:

@@ -27,7 +27,8 @@ from tailsts.policy.condition import (
     Within,
 )
 from tailsts.policy.observe import shown
-from tailsts.scopes import LEGACY
+from tailsts.policy.patterns.pattern import Pattern
+from tailsts.scopes import LEGACY, is_tag
 
 # Audiences that issuers put in by themselves, or that are asked for on behalf of others.
 _OTHER_SERVICES = (
@@ -67,12 +68,26 @@ def hint(condition: Condition | OpaAllows, facts: Facts) -> str:
             assert_never(condition)
 
 
-def near_issuer(issuer: str, named: Iterable[str]) -> str:
-    """Return what may explain that no policy names `issuer`, given those that policies name."""
+def near_issuer(issuer: str, named: Iterable[str], patterns: Iterable[Pattern] = ()) -> str:
+    """Return what may explain that no policy names `issuer`, given the names and patterns that policies have."""
     for other in named:
         if said := _twin(other, issuer):
             return f"{shown(other)}: {said}"
+    twins = (issuer.rstrip("/"), f"{issuer}/", issuer.casefold(), issuer.strip(), f"https://{issuer}")
+    for pattern in patterns:
+        for other in twins:
+            if pattern.matches(other) and (said := _twin(other, issuer)):
+                return f"issuer_pattern /{pattern.text}/ matches {shown(other)}: {said}"
     return ""
+
+
+def unfit(reason: str, culprit: str) -> str:
+    """Return what is wrong with a request that is none, given the text that is at fault."""
+    if not culprit:
+        return ""
+    if reason == "bad_tag" and is_tag(f"tag:{culprit}"):
+        return f"{shown(culprit)}: write tag:{culprit}"
+    return f"{shown(culprit)} is none"
 
 
 def duration(seconds: float) -> str:

@@ -32,6 +32,8 @@ from tailsts.policy.condition import (
 # A value that a stranger chose is shown up to here.
 MAX_SHOWN = 256
 MAX_LISTED = 20
+# What an Open Policy Agent that was asked may do, beside saying something.
+NO_ANSWER = "it gave no answer"
 
 
 class Observation(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,13 +11,17 @@ import msgspec
 
 from tailsts.errors import FileError, StrictJsonError
 from tailsts.fixtures import UnknownFixtureError, at, fixture
+from tailsts.oidc.rejected import Rejected
+from tailsts.oidc.token import decode as decode_token
+from tailsts.policy.asked import Unfit, read_wanted
 from tailsts.policy.decide import Consult, Grant, Refusal, Wanted
-from tailsts.policy.explain import Case, Explanation, explain, usual_algorithm
+from tailsts.policy.explain import Case, Explanation, by_keys, explain, usual_algorithm
 from tailsts.policy.finding import Page
-from tailsts.policy.model import Generation
+from tailsts.policy.model import Generation, Trust
 from tailsts.policy.parse import read_toml
 from tailsts.policy.reader import Reader
 from tailsts.policy.trusted import TrustedIssuers
+from tailsts.policy.unsigned import unsigned
 from tailsts.strictjson import decode as decode_json
 
 DEFAULT_LIFETIME = 300
@@ -28,20 +32,21 @@ class Trial(msgspec.Struct, frozen=True):
     """One test. `claims` are those of the token; iat and exp are added if missing. `now` is in seconds, None: now.
 
     `policy` is the one that must grant it, or that must be the nearest to do so; `reason` the code of the denial;
-    `opa` what an Open Policy Agent is taken to say.
+    `opa` what an Open Policy Agent is taken to say; `keys_of` the policy whose source of keys verifies the token.
     """
 
     name: str
     file: str
     line: int | None
     claims: Mapping[str, object]
-    wanted: Wanted
+    wanted: Wanted | Unfit
     expect: Literal["allow", "deny"]
     policy: str | None = None
     reason: str | None = None
     algorithm: str | None = None
     now: float | None = None
     opa: bool | None = None
+    keys_of: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -77,10 +82,39 @@ def run(trial: Trial, generation: Generation, now: float, trusted: TrustedIssuer
     claims = {"iat": int(moment), "exp": int(moment) + DEFAULT_LIFETIME, **trial.claims}
     issuer = claims.get("iss")
     trusts = generation.trusts_of(issuer) if isinstance(issuer, str) else ()
-    case = Case(claims, trial.algorithm or usual_algorithm(trusts), trial.wanted, moment)
     answers = {} if trial.opa is None else {policy.name: trial.opa for policy in generation.policies}
-    explanation = explain(generation, case, answers, trusted)
-    return Outcome(trial, explanation, _fault(trial, explanation))
+
+    def explained(signers: Sequence[Trust]) -> Explanation:
+        algorithm = trial.algorithm or usual_algorithm(signers)
+        token = decode_token(unsigned(claims, algorithm))
+        if isinstance(token, Rejected) and isinstance(trial.wanted, Wanted):
+            return Explanation(token, "", ())
+        return explain(generation, Case(claims, algorithm, trial.wanted, moment), answers, trusted, signers)
+
+    return _tried(trial, trusts, explained)
+
+
+def _tried(trial: Trial, trusts: Sequence[Trust], explained: Callable[[Sequence[Trust]], Explanation]) -> Outcome:
+    """Return what came of it under the source of keys that the test names, or under each that there is."""
+    sources = by_keys(trusts)
+    if trial.keys_of is not None:
+        sources = {source: signers for source, signers in sources.items() if _has(signers, trial.keys_of)}
+        if not sources:
+            return Outcome(trial, explained(trusts), f"keys_of: no policy of this issuer is called {trial.keys_of}")
+    outcomes = [Outcome(trial, found, _fault(trial, found)) for found in map(explained, sources.values())]
+    if len(outcomes) > 1:
+        for source, outcome in zip(sources, outcomes, strict=True):
+            if outcome.fault:
+                said = f"under the keys of {source}: {outcome.fault} (keys_of says whose keys the token is of)"
+                return msgspec.structs.replace(outcome, fault=said)
+    if not outcomes:
+        found = explained(())
+        return Outcome(trial, found, _fault(trial, found))
+    return outcomes[0]
+
+
+def _has(trusts: Sequence[Trust], policy: str) -> bool:
+    return any(policy in trust.by_name for trust in trusts)
 
 
 def untested(generation: Generation, outcomes: Sequence[Outcome]) -> tuple[list[str], list[str]]:
@@ -124,23 +158,25 @@ def _read(reader: Reader, file: str, line: int | None, named: Callable[[str], by
     reason = reader.text("reason")
     if reason is not None and expect == "allow":
         reader.fault("contradiction", "reason", 'contradicts expect = "allow"', "remove one of the two")
-    wanted = Wanted(
-        tuple(dict.fromkeys(reader.list_of_texts("scopes", required=True))),
-        tuple(dict.fromkeys(reader.list_of_texts("tags"))),
-        reader.text("request_policy"),
-    )
+    asked: dict[str, object] = {
+        "scopes": list(reader.list_of_texts("scopes", required=True)),
+        "tags": list(reader.list_of_texts("tags")),
+    }
+    if (policy := reader.text("request_policy")) is not None:
+        asked["policy"] = policy
     return Trial(
         name=name,
         file=file,
         line=line,
         claims=_claims(reader, now, named),
-        wanted=wanted,
+        wanted=read_wanted(asked),
         expect="deny" if expect == "deny" else "allow",
         policy=reader.text("policy"),
         reason=reason,
         algorithm=reader.text("algorithm"),
         now=now,
         opa=reader.flag("opa") if reader.has("opa") else None,
+        keys_of=reader.text("keys_of"),
     )
 
 

@@ -22,16 +22,13 @@ from tailsts.outcome import (
     Minted,
     Withheld,
 )
+from tailsts.policy.asked import OTHER_MEMBERS, Unfit, read_wanted
 from tailsts.policy.condition import Check
 from tailsts.policy.decide import Refusal, Wanted
-from tailsts.scopes import is_scope_token, is_tag
 from tailsts.strictjson import decode as decode_json
 
 # A request names some scopes; all of Tailscale's together are 2 KiB.
 MAX_BODY_LENGTH = 16 * 1024
-MAX_SCOPES = 100
-MAX_TAGS = 100
-MAX_POLICY_LENGTH = 255
 MAX_CACHED_BODY_LENGTH = 1024
 TOO_MANY_REQUESTS = 429
 # More digits than any length has.
@@ -113,41 +110,11 @@ def _wanted(body: bytes) -> Wanted | Malformed:
         value = decode_json(body)
     except StrictJsonError as error:
         return Malformed(400, "bad_json", f"the body is {error}")
-    if not isinstance(value, dict) or not value.keys() <= {"scopes", "tags", "policy"}:
-        message = 'the body must be {"scopes": [...]}, perhaps with "tags" and "policy", and nothing else'
-        return Malformed(400, "bad_shape", message)
-    scopes, tags, policy = value.get("scopes", []), value.get("tags", []), value.get("policy")
-    if refused := _refuse_scopes(scopes) or _refuse_tags(tags):
-        return refused
-    if "policy" in value and not (isinstance(policy, str) and 0 < len(policy) <= MAX_POLICY_LENGTH):
-        return Malformed(400, "bad_policy", "policy must be the name of one")
-    return Wanted(tuple(dict.fromkeys(scopes)), tuple(dict.fromkeys(tags)), policy)
+    wanted = read_wanted(value) if isinstance(value, dict) else OTHER_MEMBERS
+    return Malformed(400, wanted.reason, wanted.message) if isinstance(wanted, Unfit) else wanted
 
 
 _cached_wanted = lru_cache(maxsize=1024)(_wanted)
-
-
-def _refuse_scopes(scopes: object) -> Malformed | None:
-    if not isinstance(scopes, list):
-        return Malformed(400, "bad_shape", "scopes must be a list of strings")
-    if not scopes:
-        # Never passed on: without scopes, Tailscale gives a token everything that the client has.
-        return Malformed(400, "missing_scopes", "missing scopes")
-    if len(scopes) > MAX_SCOPES:
-        return Malformed(400, "too_many_scopes", f"more than {MAX_SCOPES} scopes")
-    if not all(isinstance(scope, str) and is_scope_token(scope) for scope in scopes):
-        return Malformed(400, "bad_scope", "each scope must be a scope-token (RFC 6749, section 3.3) without commas")
-    return None
-
-
-def _refuse_tags(tags: object) -> Malformed | None:
-    if not isinstance(tags, list):
-        return Malformed(400, "bad_shape", "tags must be a list of strings")
-    if len(tags) > MAX_TAGS:
-        return Malformed(400, "too_many_tags", f"more than {MAX_TAGS} tags")
-    if not all(isinstance(tag, str) and is_tag(tag) for tag in tags):
-        return Malformed(400, "bad_tag", "each tag must be like tag:ci: letters, digits and hyphens")
-    return None
 
 
 def answer(decision: Decision) -> Answer:
