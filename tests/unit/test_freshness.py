@@ -79,7 +79,29 @@ def test_retries_back_off(failures: int, wait: float) -> None:
         state = failed(started(state, 9, demanded=False), 10)
     assert next_refresh(state, RULES, 10) == wait
     assert retry_after(state, RULES, 10) == wait
+    assert next_refresh(state, RULES, 9.5 + wait) == 0.5
+    assert [next_refresh(state, RULES, 10 + wait + late) for late in (0, 0.5, 999)] == [0, 0, 0]
     assert succeeded(started(state, 11, demanded=False), 12).failures == 0
+
+
+def test_a_success_ends_the_retries() -> None:
+    """An issuer that failed once and answers again is asked as rarely as before, not at once and for ever."""
+    state = succeeded(failed(started(FETCHED, 9, demanded=False), 10), 12)
+    assert next_refresh(state, RULES, 12) == 300
+    assert next_refresh(state, RULES, 300) == 12
+
+
+def test_an_outage_may_last() -> None:
+    """After thousands of failures, a day and more of them, the timer still waits 30 seconds."""
+    assert next_refresh(Freshness(failures=100_000, failed_at=10), RULES, 10) == 30
+
+
+def test_old_keys_say_nothing_of_a_key_that_they_lack() -> None:
+    """Keys that are too old to be used are too old to call a key unknown as well."""
+    rules = Rules(cooldown=10, max_stale=5)
+    demanded = succeeded(started(FETCHED, 100, demanded=True), 101)
+    assert assess(demanded, rules, 106, known=False) is Verdict.UNKNOWN
+    assert assess(demanded, rules, 107, known=False) is Verdict.UNAVAILABLE
 
 
 def test_retry_after_is_at_least_a_second() -> None:

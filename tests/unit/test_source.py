@@ -64,6 +64,19 @@ def test_plain_http_elsewhere(url: str) -> None:
     assert refuse_url(url, allow_http=True) is None
 
 
+def test_plain_http_is_asked_for() -> None:
+    """Whoever names a source and nothing else has not allowed plain http, nor an authority beside the usual ones."""
+    for source in (Discovery(), JwksUrl("http://issuer.example.com/jwks")):
+        assert (source.allow_http, source.ca_pem) == (False, None)
+
+
+def test_the_longest_url() -> None:
+    """A URL has at most 2048 characters."""
+    prefix = "https://issuer.example.com/"
+    assert refuse_url(prefix + "x" * (2048 - len(prefix)), allow_http=False) is None
+    assert refuse_url(prefix + "x" * (2049 - len(prefix)), allow_http=False) == "it is not a URL with a host"
+
+
 @pytest.mark.parametrize(
     ("issuer", "url"),
     [
