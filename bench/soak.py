@@ -4,12 +4,13 @@
 Usage: soak.py [SECONDS] [--workers 1] [--rate RATE] [--growth 5] [--csv FILE]     (600 s; RATE: exchanges a second)
 
 In each minute Tailscale answers 503, resets connections, is slow, hangs; the issuer falls silent, then has a new key;
-the policies are read anew and the audit log is rotated every two seconds; with several workers one is killed.
+so does the receiver of audit events; the policies are read anew and the audit log is rotated every two seconds; with
+several workers one is killed.
 
 Exit 1 unless: a request that was good got its token, or, while Tailscale failed, a 502 or 503; one for a scope that is
-not allowed got 403, a forged one 401, whatever else failed; no token has other scopes than asked; each answer has one
-line in the audit log, and no line is without; memory grew by less than 5 % from the end of the first minute to that of
-the last. Linux.
+not allowed got 403, a forged one 401, one with a token that was used up 403, one above its rate 429, whatever else
+failed; no token has other scopes than asked; each answer has one line in the audit log, and no line is without; the
+receiver got each event; memory grew by less than 5 % from the end of the first minute to that of the last. Linux.
 """
 
 import argparse
@@ -26,11 +27,12 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import uvloop
-from soak_checks import AuditCheck, Memory, family, pin
-from soak_load import BAD_GATEWAY, UNAVAILABLE, Got, Judge, Load, Window, Wish, wishes
+from soak_checks import AuditCheck, Delivered, Memory, family, pin
+from soak_load import BAD_GATEWAY, OK, UNAVAILABLE, Got, Judge, Kind, Load, Window, Wish, wishes
 
 from fakes.chaotic_tailscale import MARK, ChaoticTailscale, Mood
-from fakes.http import HANG
+from fakes.collector import FakeCollector
+from fakes.http import HANG, http
 from fakes.issuer import FakeIssuer, key_pair
 from fakes.policies import policy
 from fakes.service import Service, unused_port
@@ -45,6 +47,7 @@ RECOVERY, SLACK = 3.0, 1.0
 LOST_WITH_A_WORKER = 0.1
 TOKENS = 40
 ALLOWED = ["dns:read", "auth_keys", "devices:core:read", "policy_file"]
+BOUNDED: dict[Kind, dict[str, object]] = {"used": {"single_use": True}, "paced": {"rate_limit": "1/day"}}
 # Parts of a cycle. In the last tenth nothing fails, and memory is looked at.
 FAILURES: tuple[tuple[Mood, float, float], ...] = (
     ("unavailable", 0.10, 0.20),
@@ -73,11 +76,20 @@ class Options(NamedTuple):
 class Soak:
     """A service, its neighbours that fail, and its callers. Made in an event loop, after all have started."""
 
-    def __init__(self, options: Options, service: Service, issuer: FakeIssuer, tailscale: ChaoticTailscale) -> None:
+    def __init__(
+        self,
+        options: Options,
+        service: Service,
+        issuer: FakeIssuer,
+        tailscale: ChaoticTailscale,
+        collector: FakeCollector,
+    ) -> None:
         self._options = options
         self._service = service
         self._issuer = issuer
         self._tailscale = tailscale
+        self._collector = collector
+        self.delivered = Delivered(collector)
         self.judge = Judge(MARK)
         self.audit = AuditCheck(service.audit_log, self._hang_up)
         self.memory = Memory(service.process.pid)
@@ -89,7 +101,7 @@ class Soak:
     async def run(self) -> None:
         """Measure what the service can do, then run it at half of that."""
         options = self._options
-        self.load.wishes = self._wishes()
+        self.load.wishes = await asyncio.to_thread(self._wishes)
         await self.load.begin()
         self.capacity = await self.load.burst(CAPACITY_SECONDS)
         rate = options.rate or self.capacity / 2
@@ -101,6 +113,7 @@ class Soak:
             for each in (
                 _every(SAMPLE_EACH, self.memory.sample),
                 _every(ROTATE_EACH, self._reload),
+                _every(ROTATE_EACH, self.delivered.look),
                 self._cycles(began),
             )
         ]
@@ -120,7 +133,16 @@ class Soak:
 
     def _wishes(self) -> list[Wish]:
         expires = int(time.time()) + 3 * 3600
-        return wishes([self._issuer.token(exp=expires) for _ in range(TOKENS)])
+        bounded: dict[Kind, str] = {}
+        for kind in BOUNDED:
+            bounded[kind] = self._issuer.token(exp=expires, sub=f"{kind}:{self._issuer.keys.numbers[-1]}")
+            # What it may have. Further ones are refused, with the same token or with another one.
+            answer = self._service.exchange(bounded[kind], ["dns:read"])
+            if answer.status != OK:
+                raise ValueError(f"{kind}: {answer.status} {answer.text}")
+            self.audit.answered(answer.headers["X-Decision-Id"], time.monotonic())
+            self.load.asked += 1
+        return wishes([self._issuer.token(exp=expires) for _ in range(TOKENS)], bounded)
 
     def _hang_up(self) -> None:
         self._service.process.send_signal(signal.SIGHUP)
@@ -143,11 +165,12 @@ class Soak:
                 self._tailscale.turn("well")
             await _until(start + SILENT_FROM * cycle)
             self._issuer.trouble = HANG
+            self._collector.trouble = http(UNAVAILABLE, b"")
             await _until(start + SILENT_TO * cycle)
-            self._issuer.trouble = None
+            self._issuer.trouble = self._collector.trouble = None
             await _until(start + NEW_KEY * cycle)
             self._issuer.keys.numbers[:] = [self._issuer.keys.numbers[-1], number + 1]
-            self.load.wishes = self._wishes()
+            self.load.wishes = await asyncio.to_thread(self._wishes)
             await _until(start + KILL * cycle)
             if self._options.workers > 1:
                 self._kill_a_worker()
@@ -204,6 +227,7 @@ def faults(soak: Soak, options: Options) -> list[str]:
         # A request whose connection broke may have been decided.
         "lines without an answer": max(0, len(audit.events) - judge.broken),
         "lines that are torn": audit.torn,
+        "events that did not reach the receiver": max(0, audit.lines - len(soak.delivered.decisions) - len(spared)),
         "per cent more memory": round(growth * 100) if growth * 100 > options.growth else 0,
     }
     return found + [f"{count} {what}" for what, count in checks.items() if count]
@@ -216,23 +240,32 @@ def run(options: Options) -> list[str]:
     public, admin = unused_port(), unused_port()
     told = ["--port", str(public), "--admin-port", str(admin), "--log-level", "error"]
     told += ["--workers", str(options.workers)] if options.workers > 1 else []
-    with tempfile.TemporaryDirectory(prefix="soak-") as name, FakeIssuer() as issuer, ChaoticTailscale() as tailscale:
+    with (
+        tempfile.TemporaryDirectory(prefix="soak-") as name,
+        FakeIssuer() as issuer,
+        ChaoticTailscale() as tailscale,
+        FakeCollector() as collector,
+    ):
         policies = {"infra": policy(issuer.url, allowed_scopes=ALLOWED)}
+        for kind, bound in BOUNDED.items():
+            policies[kind] = policy(issuer.url, subject=None, subject_pattern=f"{kind}:[0-9]+", **bound)
+        told += ["--state", f"sqlite:{name}/state", "--audit-webhook", collector.url, "--audit-spool", f"{name}/spool"]
         service = Service(Path(name), policies, tailscale, told)
         with service:
             service.ports["admin"] = admin
             service.wait_for_keys()
             if options.workers == 1:
                 pin(service.process.pid, SERVER_CORE)
-            soak = uvloop.run(_soaked(options, service, issuer, tailscale))
+            soak = uvloop.run(_soaked(options, Soak(options, service, issuer, tailscale, collector)))
         soak.audit.finish()
-        # At this level it says nothing but what should not be; we ended the workers ourselves.
-        said = [line for line in service.log.read_text().splitlines() if "a worker ended" not in line]
+        soak.delivered.look()
+        # At this level it says nothing but what should not be; and what we did ourselves.
+        ours = ("a worker ended", "the audit webhook answers 503")
+        said = [line for line in service.log.read_text().splitlines() if not any(each in line for each in ours)]
         return [*faults(soak, options), *said[:5]]
 
 
-async def _soaked(options: Options, service: Service, issuer: FakeIssuer, tailscale: ChaoticTailscale) -> Soak:
-    soak = Soak(options, service, issuer, tailscale)
+async def _soaked(options: Options, soak: Soak) -> Soak:
     try:
         await soak.run()
     finally:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from fakes.collector import FakeCollector
+
 
 class _Line(msgspec.Struct):
     """All that is needed of an event."""
@@ -72,6 +74,20 @@ class AuditCheck:
             if self.answers.pop(decision, None) is None:
                 self.events.add(decision)
         path.unlink()
+
+
+class Delivered:
+    """Which decisions the receiver of audit events was told; some twice. Kept as their ids alone."""
+
+    def __init__(self, collector: FakeCollector) -> None:
+        self.decisions: set[str] = set()
+        self._collector = collector
+
+    def look(self) -> None:
+        """Take over what has come."""
+        come = self._collector.events[:]
+        del self._collector.events[: len(come)]
+        self.decisions.update(event["data"]["decision"] for event in come)
 
 
 class Sample(NamedTuple):

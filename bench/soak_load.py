@@ -6,10 +6,10 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, cast
 
-OK, UNAUTHORIZED, FORBIDDEN, BAD_GATEWAY, UNAVAILABLE = 200, 401, 403, 502, 503
+OK, UNAUTHORIZED, FORBIDDEN, TOO_MANY, BAD_GATEWAY, UNAVAILABLE = 200, 401, 403, 429, 502, 503
 # The scopes that are asked for; each policy allows all but the last.
 SCOPES = (
     ("dns:read",),
@@ -18,9 +18,12 @@ SCOPES = (
     ("policy_file", "devices:core:read", "dns:read"),
 )
 NEVER = ("users",)
+FEW = 6
 TICK = 0.002
 
-Kind = Literal["good", "denied", "forged"]
+Kind = Literal["good", "denied", "forged", "used", "paced"]
+# What all but the good ones get, whatever fails: nothing that fails is asked for them.
+REFUSED: Mapping[Kind, int] = {"denied": FORBIDDEN, "forged": UNAUTHORIZED, "used": FORBIDDEN, "paced": TOO_MANY}
 
 
 class Wish(NamedTuple):
@@ -42,12 +45,16 @@ class Got(NamedTuple):
     done: float
 
 
-def wishes(tokens: Sequence[str]) -> list[Wish]:
-    """Return requests with these tokens: mostly good ones, some for a scope that is not allowed, some forged."""
+def wishes(tokens: Sequence[str], bounded: Mapping[Kind, str]) -> list[Wish]:
+    """Return requests with these tokens: mostly good ones, some for a scope that is not allowed, some forged.
+
+    And some with each of `bounded`, which have had by now what they may have.
+    """
     found = [Wish("good", scopes, _request(token, scopes)) for token in tokens for scopes in SCOPES]
     found += [Wish("denied", NEVER, _request(token, NEVER)) for token in tokens[: len(tokens) // 3]]
     forged = [f"{token[:-20]}{token[-20:].swapcase()}" for token in tokens[: len(tokens) // 4]]
     found += [Wish("forged", SCOPES[0], _request(token, SCOPES[0])) for token in forged]
+    found += [Wish(kind, SCOPES[0], _request(token, SCOPES[0])) for kind, token in bounded.items()] * FEW
     # A mix, not a secret.
     random.Random(1).shuffle(found)  # noqa: S311
     return found
@@ -230,5 +237,5 @@ class Judge:
         if not got.status:
             return any(each.may_break for each in during)
         if got.wish.kind != "good":
-            return got.status == (FORBIDDEN if got.wish.kind == "denied" else UNAUTHORIZED)
+            return got.status == REFUSED[got.wish.kind]
         return got.status == OK or any(got.status in each.statuses for each in during)

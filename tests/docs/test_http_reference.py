@@ -10,10 +10,11 @@ from tailsts.audit import Event
 from tailsts.errors import ExchangeFault
 from tailsts.oidc.rejected import Reason
 from tailsts.outcome import Withheld
+from tailsts.policy.asked import MAX_SCOPES, MAX_TAGS
 from tailsts.policy.condition import Check
 from tailsts.policy.decide import Refusal
 from tailsts.server.shown.readiness import Readiness, TrustState
-from tailsts.server.wire import MAX_BODY_LENGTH, MAX_SCOPES, MAX_TAGS
+from tailsts.server.wire import MAX_BODY_LENGTH
 
 PAGE = read("docs/http.md")
 OPERATIONS = read("docs/operations.md")
@@ -38,7 +39,7 @@ def test_reasons() -> None:
     assert reasons("refused") == {Refusal(check).reason for check in Check} | {
         *get_args(get_type_hints(Withheld)["reason"])
     }
-    malformed = set(re.findall(r'Malformed\(\s*\d+,\s*"(\w+)"', SOURCE))
+    malformed = set(re.findall(r'(?:Malformed\(\s*\d+,|Unfit\()\s*"(\w+)"', SOURCE))
     assert reasons("malformed") == malformed
     faults = {kind.reason for kind in subclasses(ExchangeFault)} | {"internal"}
     assert reasons("unavailable") | reasons("fault") == faults

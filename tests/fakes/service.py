@@ -187,6 +187,14 @@ class Service:
         """Return the audit events so far."""
         return _json_lines(self.audit_log)
 
+    def settled(self) -> int:
+        """Wait until the events of all exchanges so far are written; return how many there are.
+
+        They are, when that of a further one is, which ends for its token.
+        """
+        self.event_of(self.exchange("x"))
+        return len(self.events())
+
     def event_of(self, answer: Answer) -> dict[str, Any]:
         """Return the audit event of an answer, when it is there; there must be one and no more."""
         decision = answer.headers["X-Decision-Id"]

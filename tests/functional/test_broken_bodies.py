@@ -60,7 +60,7 @@ def listen_on(_connection: RawConnection) -> None:
 @contextmanager
 def refused(site: Deployment, count: int = 1) -> Iterator[None]:
     """Expect so many exchanges that fail for their body, each with one event, and nothing asked of Tailscale."""
-    before, asked = len(site.service.events()), len(site.tailscale.requests)
+    before, asked = site.service.settled(), len(site.tailscale.requests)
     yield
     eventually(lambda: len(site.service.events()) >= before + count)
     # An event that came late or twice would stand between these and that of the next exchange.

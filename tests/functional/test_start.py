@@ -168,6 +168,13 @@ def test_wrong_options(good: dict[str, str], options: tuple[str, ...]) -> None:
     assert done.stderr.startswith("Usage: ")
 
 
+def test_a_configuration_that_is_named_by_nothing(good: dict[str, str]) -> None:
+    """A variable for the configuration that came out empty is no service without allow-list: it does not start."""
+    done = serve({**good, "TAILSTS_CONFIG": ""})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "TAILSTS_CONFIG is set to nothing: name the file, or unset it." in done.stderr
+
+
 def test_strict(good: dict[str, str], folder: Path) -> None:
     """With --strict, each security warning about a policy is a fault."""
     (folder / "infra.toml").write_text(policy("https://issuer.example", jwks_url=None, audience=None, subject=None))

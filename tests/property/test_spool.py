@@ -7,7 +7,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailsts.server.webhook.spool import Spool, take
+from tailsts.server.webhook.spool import Spool
+from tailsts.server.webhook.spools import take
 
 LIMIT = 4096
 

@@ -1,6 +1,5 @@
 """The spool of audit events: order, bounds, restarts, disks that fail. All on real files."""
 
-import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -10,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tailsts.errors import FileError
-from tailsts.server.webhook.spool import Spool, orphans, refuse_folder, take
+from tailsts.server.webhook.spool import Spool
+from tailsts.server.webhook.spools import orphans, refuse_folder, take
 
 LIMIT = 1024 * 1024
 SEGMENT = LIMIT // 8
@@ -39,8 +39,7 @@ def rest_of(spool: Spool, most: int = MANY, most_bytes: int = LARGE) -> list[byt
 
 def kill(spool: Spool) -> None:
     """Leave the spool as a process does that is killed: nothing is written, and the operating system unlocks it."""
-    os.close(spool._descriptor)
-    spool._end_segment()
+    spool.abandon()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from tailsts.audit import Event, json_line
 from tailsts.errors import FileError
 from tailsts.server.webhook.cloudevents import Receiver
 from tailsts.server.webhook.ground import strangers
-from tailsts.server.webhook.spool import orphans, refuse_folder, take
+from tailsts.server.webhook.spools import orphans, refuse_folder, take
 from tailsts.server.webhook.webhook import Webhook
 
 LIMIT = 1024 * 1024

@@ -72,6 +72,12 @@ async def sending(url: str, folder: Path, limit: int = LIMIT, seconds: float = 5
         await webhook.close(seconds)
 
 
+def put_out_of_order(folder: Path) -> None:
+    """Put a file where the spools' folder was: nothing can be kept there."""
+    shutil.rmtree(folder)
+    folder.write_bytes(b"")
+
+
 async def test_events_arrive(collector: FakeCollector, tmp_path: Path) -> None:
     """What is added arrives, in order and in batches, and nothing of it stays on the disk."""
     async with sending(collector.url, tmp_path) as webhook:
@@ -187,25 +193,27 @@ async def test_a_full_spool(tmp_path: Path, logs: list[EventDict]) -> None:
 
 async def test_a_disk_that_fails(collector: FakeCollector, tmp_path: Path, logs: list[EventDict]) -> None:
     """While the spool cannot be written, events go from memory to the receiver; then everything is as before."""
-    async with sending(collector.url, tmp_path) as webhook:
-        shutil.rmtree(tmp_path / "0")
+    folder = tmp_path / "spool"
+    async with sending(collector.url, folder) as webhook:
+        put_out_of_order(folder)
         webhook.add(events(0, 1200), 1200)
         await eventually_async(lambda: webhook.delivered == 1200)
-        (tmp_path / "0").mkdir()
+        folder.unlink()
         webhook.add(events(1200, 1203), 3)
         await eventually_async(lambda: webhook.delivered == 1203)
     assert ids(0, 1203) == [event["id"] for event in collector.events]
     said = [line["event"] for line in logs if "be written" in str(line["event"])]
     assert said == [
-        "the audit spool cannot be written: No such file or directory",
+        "the audit spool cannot be written: Not a directory",
         "the audit spool can be written again",
     ]
 
 
 async def test_a_disk_and_a_receiver_that_fail(tmp_path: Path) -> None:
     """With neither disk nor receiver, memory is bounded, and what is in it at the end is counted as lost."""
-    async with sending(f"http://127.0.0.1:{unused_port()}/", tmp_path, 8 * MAX_MEMORY_BYTES, 0) as webhook:
-        shutil.rmtree(tmp_path / "0")
+    folder = tmp_path / "spool"
+    async with sending(f"http://127.0.0.1:{unused_port()}/", folder, 8 * MAX_MEMORY_BYTES, 0) as webhook:
+        put_out_of_order(folder)
         large = event(0, "x" * (MAX_MEMORY_BYTES // 2))
         for _ in range(3):
             webhook.add(large)
@@ -292,6 +300,8 @@ async def test_a_bug_stops_nothing(collector: FakeCollector, tmp_path: Path) -> 
         await eventually_async(lambda: webhook.failed == 1)
         collector.trouble = None
         segment.rename(tmp_path / "kept")
-        await eventually_async(lambda: webhook.fault == "cannot be served: FileNotFoundError" or webhook.failed > 1)
+        segment.mkdir()
+        await eventually_async(lambda: webhook.fault == "cannot be served: IsADirectoryError" or webhook.failed > 1)
+        segment.rmdir()
         (tmp_path / "kept").rename(segment)
         await eventually_async(lambda: webhook.delivered == 1, 20)

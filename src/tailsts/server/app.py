@@ -33,13 +33,14 @@ from tailsts.server.settings import Settings
 from tailsts.server.shown.admin import AdminRoutes
 from tailsts.server.shown.looking import Sight, Standing
 from tailsts.server.shown.metrics import Metrics
-from tailsts.server.shown.snapshot import Snapshot
+from tailsts.server.shown.snapshot import Load, Snapshot
 from tailsts.server.tailnets import Tailnets
 from tailsts.server.traces.tracer import Tracer
 from tailsts.server.watched_state import watched
 from tailsts.server.webhook.webhook import Webhook
 from tailsts.server.workers import handover
 from tailsts.server.workers.control import Channel, Seen, give_up, obey
+from tailsts.server.workers.keeping import pack, tell
 from tailsts.server.workers.parent import Parent
 from tailsts.server.workers.turns import AUDIT, LOG, Turn
 from tailsts.usage import Usage
@@ -68,8 +69,8 @@ def serve(settings: Settings, lines: Iterable[str] = ()) -> None:
         give_up(handed.control_socket(), error.faults)
         raise ConfigurationError([]) from None
     if handed is None and settings.workers > 1:
-        parent = partial(Parent, settings, prepared.public, prepared.admin)
-        # Each worker has the policies; here, ten thousand of them would only take memory.
+        parent = partial(Parent, settings, prepared.public, prepared.admin, pack(prepared.sheaf))
+        # Each worker has the policies; here, ten thousand of them would only take memory. Their texts are a part of it.
         del prepared
         run_loop(_look_after_workers(parent))
     else:
@@ -93,12 +94,13 @@ class Service:
     def __init__(self, prepared: Prepared) -> None:
         settings = prepared.settings
         self._settings = settings
-        self._draining = False
         self._watched_state = watched(prepared.state, CLOCK.now)
         self._state = self._watched_state or prepared.state
         self._stop = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._handed = prepared.handed
+        self._channel: Channel | None = None
+        self._told = prepared.told
         self._log_journal = self._own_log_journal()
         self._log = structlog.get_logger()
         self._audit_journal = self._own_audit_journal()
@@ -116,7 +118,7 @@ class Service:
         self._tracer = None if settings.traces is None else Tracer(settings.traces, settings.extra_roots, CLOCK)
         self._exchange = self._own_exchange(prepared.generation)
         self._reloading = Reloading(prepared.source, self._generation, self._put_in_force, self._metrics)
-        self._reloading.begin(prepared.warnings)
+        self._reloading.begin(prepared.warnings, prepared.sheaf)
         self._sight = Sight(
             self._metrics,
             self._keys,
@@ -141,33 +143,39 @@ class Service:
             self._begin(following)
         if self._watched_state is not None:
             self._begin(self._watched_state.follow())
-        if self._settings.watch or self._settings.git is not None:
+        if self._settings.watch:
             seconds = float(self._settings.git.interval) if self._settings.git is not None else 0.0
             self._begin(self._reloading.follow(self._stop, seconds=seconds))
+            if self._handed is not None:
+                # It began with what is in force, whatever is there by now.
+                self._begin(self._reloading.reload(asked=False))
         process.spare_the_collector()
-        channel = await self._say_that_it_is_ready()
+        await self._say_that_it_is_ready()
         await self._stop.wait()
         await self._drain()
-        if channel is not None:
-            channel.send(Seen(0, self._seen()))
-            await channel.close()
+        if self._channel is not None:
+            self._channel.send(Seen(0, self._seen()))
+            await self._channel.close()
 
-    async def _say_that_it_is_ready(self) -> Channel | None:
-        """Say so in the log. A worker says so to its parent, and obeys it from now on: return the channel to it."""
+    async def _say_that_it_is_ready(self) -> None:
+        """Say so in the log. A worker says so to its parent, and obeys it from now on."""
         if self._handed is None:
             generation = self._generation()
             policies = len(generation.policies)
             self._log.info("ready", version=__version__, policies=policies, generation=generation.digest)
-            return None
-        channel = await Channel.over(self._handed.control_socket())
-        self._begin(obey(channel, self._seen, self._begin_reload, self._stop))
-        return channel
+            return
+        self._channel = await Channel.over(self._handed.control_socket())
+        self._begin(obey(self._channel, self._seen, self._begin_reload, self._stop))
+        # The parent may know something newer by now than what it handed over.
+        if self._told is None or self._reloading.sheaf is not self._told:
+            self._begin(tell(self._channel, lambda: self._reloading.sheaf))
 
     def _listen(self, prepared: Prepared) -> dict[str, Listener]:
         routes = PublicRoutes(self._exchange, self._doorkeeper, traced=self._tracer is not None)
-        listeners = {"public": Listener(Application(routes.respond), prepared.public, self._settings.workers)}
+        application, is_proxy = Application(routes.respond), self._doorkeeper.is_trusted
+        listeners = {"public": Listener(application, prepared.public, self._settings.workers, is_proxy=is_proxy)}
         if prepared.admin is not None:
-            listeners["admin"] = Listener(Application(AdminRoutes(self._look).respond), prepared.admin)
+            listeners["admin"] = Listener(Application(AdminRoutes(self._look).respond), prepared.admin, public=False)
         return listeners
 
     def _own_log_journal(self) -> Journal:
@@ -208,18 +216,24 @@ class Service:
 
     def _put_in_force(self, generation: Generation) -> None:
         self._exchange.in_force = put_together(generation, self._keys, self._settings.trusted_issuers)
+        self._begin(tell(self._channel, lambda: self._reloading.sheaf))
 
     def _generation(self) -> Generation:
         return self._exchange.in_force.generation
 
     def _standing(self) -> Standing:
         failing_fast = {name: endpoint.failing_fast for name, endpoint in self._tailnets.endpoints.items()}
+        public = self._listeners["public"]
         return Standing(
             self._generation(),
             self._reloading.faults,
-            self._draining,
-            self._doorkeeper.turned_away,
+            self._stop.is_set(),
+            {**self._doorkeeper.turned_away, "connections": public.cut_off},
             failing_fast,
+            {
+                "exchanges": Load(self._doorkeeper.in_flight, self._settings.admission.max_in_flight),
+                "connections": Load(public.connections, public.allowed),
+            },
             state_is_watched=self._watched_state is not None,
             state_fault=None if self._watched_state is None else self._watched_state.fault,
         )
@@ -232,10 +246,10 @@ class Service:
     async def _look(self) -> Snapshot:
         return self._seen()
 
-    def _begin_reload(self) -> None:
-        if self._audit_journal is not None:
+    def _begin_reload(self, asked: bool = True) -> None:  # noqa: FBT001, FBT002 - as a signal's handler, and as obeyed
+        if asked and self._audit_journal is not None:
             self._audit_journal.reopen()
-        self._begin(self._reloading.reload())
+        self._begin(self._reloading.reload(asked=asked))
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -243,7 +257,6 @@ class Service:
         task.add_done_callback(self._background.discard)
 
     async def _drain(self) -> None:
-        self._draining = True
         self._log.info("stopping", seconds=DRAIN_SECONDS)
         finished = await asyncio.gather(*(listener.drain(DRAIN_SECONDS) for listener in self._listeners.values()))
         self._keys.stop()

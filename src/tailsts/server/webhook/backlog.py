@@ -10,8 +10,10 @@ from pathlib import Path
 
 import msgspec
 
+from tailsts.errors import FileError
 from tailsts.server.webhook.ground import strangers
-from tailsts.server.webhook.spool import Batch, Spool, orphans, take
+from tailsts.server.webhook.spool import Batch, Spool
+from tailsts.server.webhook.spools import orphans, take
 
 # Receivers bound what they read; of the usual ones none to less than a megabyte.
 MAX_BATCH_BYTES = 256 * 1024
@@ -21,8 +23,9 @@ MAX_MEMORY_BYTES = 8 * 1024 * 1024
 # quotes would be escaped.
 GRANTED = b'"outcome":"granted"'
 # Events were left out because too many waited (crowded), found no room in memory or in the spool, were in memory when
-# the service stopped and the disk failed, were torn when a process was killed, or were refused each time.
-LOST = ("crowded", "memory", "spool", "stopped", "torn", "refused")
+# the service stopped and the disk failed, were torn when a process was killed, were refused each time, or waited in a
+# file that somebody else removed.
+LOST = ("crowded", "memory", "spool", "stopped", "torn", "refused", "removed")
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -81,10 +84,16 @@ class Backlog:
         """Move what is in memory to the spool."""
         while not self._is_memory_taken and (lines := self._memory.first()):
             try:
+                self._find_spool()
                 fits = self._spool.append(lines)
             except OSError as error:
                 self._note(f"cannot be written: {error.strerror}")
                 return
+            except FileError as error:
+                self._note(str(error))
+                return
+            finally:
+                self._count_removed(self._spool)
             self._note(None)
             self._granted = _last_granted(lines) or self._granted
             count = self._memory.remove_first()
@@ -94,9 +103,12 @@ class Backlog:
     def sync(self) -> None:
         """Bring to the disk what was stored."""
         try:
+            self._find_spool()
             self._spool.sync()
         except OSError as error:
             self._note(f"cannot be written: {error.strerror}")
+        except FileError as error:
+            self._note(str(error))
 
     def adopt(self) -> int:
         """Take over what other processes left behind; return how many events these are.
@@ -117,22 +129,57 @@ class Backlog:
         return next(strangers(self._folder), None)
 
     def peek(self, most: int) -> Taken | None:
-        """Return the oldest events, at most so many, or None if there are none.
+        """Return the oldest events, at most so many, or None if there are none. They are under way until `settle`.
 
         Raises:
             OSError: they cannot be read.
         """
-        while self._adopted:
-            if batch := self._adopted[0].peek(most, MAX_BATCH_BYTES):
-                return Taken(batch.lines, self._adopted[0], batch)
-            self._adopted.pop(0).close()
-        if batch := self._spool.peek(most, MAX_BATCH_BYTES):
-            return Taken(batch.lines, self._spool, batch)
-        if self.fault is not None and (lines := self._memory.first()):
+        taken = self._oldest(most)
+        if taken is not None and taken.spool is not None:
+            taken.spool.under_way = taken.batch
+        elif taken is not None:
             # Until it is settled, these must not be stored as well.
             self._is_memory_taken = True
+        return taken
+
+    def _oldest(self, most: int) -> Taken | None:
+        while self._adopted:
+            if taken := self._peek_adopted(self._adopted[0], most):
+                return taken
+            self._adopted.pop(0).close()
+        batch = self._spool.peek(most, MAX_BATCH_BYTES)
+        self._count_removed(self._spool)
+        if batch:
+            return Taken(batch.lines, self._spool, batch)
+        if self.fault is not None and (lines := self._memory.first()):
             return Taken(tuple(lines.splitlines(keepends=True)[:most]), None)
         return None
+
+    def _peek_adopted(self, spool: Spool, most: int) -> Taken | None:
+        """Return its oldest events. One that cannot be read is left to whoever looks for such spools next."""
+        try:
+            batch = spool.peek(most, MAX_BATCH_BYTES)
+        except OSError:
+            return None
+        self._count_removed(spool)
+        return Taken(batch.lines, spool, batch) if batch else None
+
+    def _find_spool(self) -> None:
+        """See to it that the spool is where it was; if somebody has removed it, take another one.
+
+        Raises:
+            OSError: there can be none.
+            FileError: likewise.
+        """
+        if self._spool.is_there():
+            return
+        gone, self._spool = self._spool, take(self._folder, self._limit)
+        gone.abandon()
+        self._count_removed(gone)
+
+    def _count_removed(self, spool: Spool) -> None:
+        self.lost["removed"] += spool.removed
+        spool.removed = 0
 
     def witness(self, most: int) -> bytes | None:
         """Return an event that no stranger has worded: the granted one that came last, or one that waits.
@@ -140,19 +187,21 @@ class Backlog:
         Raises:
             OSError: it cannot be read.
         """
-        if self._granted is None and (taken := self.peek(most)):
+        if self._granted is None and (taken := self._oldest(most)):
             return _last_granted(b"".join(taken.lines))
         return self._granted
 
     def settle(self, taken: Taken, *, done: bool) -> None:
         """Forget what was taken, or, if it was not `done` with, keep it."""
         self._is_memory_taken = False
-        if not done:
-            return
-        if taken.spool is not None and taken.batch is not None:
+        if taken.spool is None or taken.batch is None:
+            if done:
+                self._memory.remove_lines(len(taken.lines))
+        elif not done:
+            taken.spool.put_back(taken.batch)
+            self._count_removed(taken.spool)
+        elif taken.spool is self._spool or taken.spool in self._adopted:
             taken.spool.acknowledge(taken.batch)
-        else:
-            self._memory.remove_lines(len(taken.lines))
 
     def leave(self) -> None:
         """Store what can be stored, and let other processes have it."""
@@ -164,7 +213,7 @@ class Backlog:
                 spool.close()
 
     def _note(self, fault: str | None) -> None:
-        changed, self.fault = (fault is None) != (self.fault is None), fault
+        changed, self.fault = fault != self.fault, fault
         if changed:
             self._tell(fault)
 

@@ -13,26 +13,11 @@ import contextlib
 import io
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from tailsts.errors import FileError
-from tailsts.server.webhook.ground import (
-    MAX_FOLDERS,
-    check_folder,
-    check_parent,
-    folders,
-    open_position,
-    refuse_spool,
-    segment_name,
-    segments_in,
-)
-
-if sys.platform != "win32":
-    import fcntl
+from tailsts.server.webhook.ground import POSITION, segment_name, segments_in
 
 # One is removed as a whole: the smaller, the sooner there is room again.
 MAX_SEGMENT_BYTES = 4 * 1024 * 1024
@@ -52,17 +37,23 @@ class Batch(msgspec.Struct, frozen=True):
 class Spool:
     """The spool in `folder`, of at most `limit` bytes. Used by one thread; its numbers may be read by others.
 
-    Whoever makes one has the lock (`take`, `orphans`), as `descriptor` of the file of the position.
+    Whoever makes one has the lock (`spools`), as `descriptor` of the file of the position. `removed` counts
+    lines that waited in a segment that somebody else has removed; not those `under_way`, which may arrive.
     """
 
     def __init__(self, folder: Path, limit: int, descriptor: int) -> None:
         self.pending = 0
+        self.removed = 0
         self.used = 0
+        # What is being sent, until `acknowledge` or `put_back`.
+        self.under_way: Batch | None = None
         self._folder = folder
         self._limit = limit
         self._descriptor = descriptor
         self._segment_bytes = min(MAX_SEGMENT_BYTES, limit // SEGMENTS_AT_LEAST)
+        # Of each segment that is there: its bytes, and how many of its lines wait.
         self._sizes: dict[int, int] = {}
+        self._waiting: dict[int, int] = {}
         self._segment, self._offset = self._position()
         self._writing: int | None = None
         self._is_entered = False
@@ -77,6 +68,11 @@ class Spool:
         """
         if self.used + len(lines) > self._limit:
             return False
+        if self._writing is not None and not _is_at(self._path(self._last), self._writing):
+            self._lose(self._last)
+        if self._writing is not None and os.fstat(self._writing).st_size < self._sizes[self._last]:
+            # Somebody has cut it short: what is written now would not be where it seems. What is left is still read.
+            self._end_segment()
         if self._writing is None or self._sizes[self._last] >= self._segment_bytes:
             self._begin_segment()
         assert self._writing is not None  # noqa: S101 - was just opened
@@ -91,7 +87,7 @@ class Spool:
             raise
         self._sizes[self._last] = size + len(lines)
         self.used += len(lines)
-        self.pending += lines.count(b"\n")
+        self._wait(self._last, lines.count(b"\n"))
         return True
 
     def peek(self, most: int, most_bytes: int) -> Batch | None:
@@ -100,13 +96,17 @@ class Spool:
         Raises:
             OSError: they cannot be read.
         """
-        self._forget()
-        left = self._sizes.get(self._segment, 0) - self._offset
-        if left <= 0:
-            return None
-        with self._path(self._segment).open("rb") as file:
-            file.seek(self._offset)
-            text = file.read(min(left, most_bytes))
+        while True:
+            self._forget()
+            left = self._sizes.get(self._segment, 0) - self._offset
+            if left <= 0:
+                return None
+            with contextlib.suppress(FileNotFoundError):
+                if text := self._read(min(left, most_bytes)):
+                    return self._batch(text, left, most)
+            self._lose(self._segment)
+
+    def _batch(self, text: bytes, left: int, most: int) -> Batch:
         lines = io.BytesIO(text).readlines()[: most + 1]
         if len(lines) > most or (len(lines) > 1 and len(text) < left and not text.endswith(b"\n")):
             # The last one is one too many, or its end was not read.
@@ -116,13 +116,21 @@ class Spool:
 
     def acknowledge(self, batch: Batch) -> None:
         """Remember that the lines of the last `peek`, and all before them, were taken."""
+        self.under_way = None
         self._segment, self._offset = batch.segment, batch.end
-        self.pending -= len(batch.lines)
+        if batch.segment in self._waiting:
+            self._wait(batch.segment, -len(batch.lines))
         # Should it not be written, lines are handed out again after a restart.
         with contextlib.suppress(OSError):
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             os.write(self._descriptor, b"%016d %016d\n" % (self._segment, self._offset))
         self._forget()
+
+    def put_back(self, batch: Batch) -> None:
+        """Keep the lines, which did not arrive; count them if their segment was removed meanwhile."""
+        self.under_way = None
+        if batch.segment not in self._sizes:
+            self.removed += len(batch.lines)
 
     def sync(self) -> None:
         """Bring to the disk what was appended to the segment that is being written.
@@ -145,6 +153,41 @@ class Spool:
         self._forget()
         os.close(self._descriptor)
 
+    def abandon(self) -> None:
+        """Let go of a folder that is somewhere else by now, and touch nothing where it was; what waited is removed."""
+        self._end_segment()
+        os.close(self._descriptor)
+        for number in self._sizes:
+            self._count_removed(number)
+        self._sizes.clear()
+
+    def is_there(self) -> bool:
+        """Return whether the folder is still where others find it."""
+        return _is_at(self._folder / POSITION, self._descriptor)
+
+    def _read(self, size: int) -> bytes:
+        with self._path(self._segment).open("rb") as file:
+            file.seek(self._offset)
+            return file.read(size)
+
+    def _wait(self, number: int, lines: int) -> None:
+        self._waiting[number] = self._waiting.get(number, 0) + lines
+        self.pending += lines
+
+    def _lose(self, number: int) -> None:
+        """Count what waited in a segment that somebody has removed, and go on without it."""
+        self._count_removed(number)
+        if number == self._last:
+            self._end_segment()
+        self._remove(number)
+        if number == self._segment:
+            self._offset = 0
+
+    def _count_removed(self, number: int) -> None:
+        self.removed += self._waiting.get(number, 0)
+        if self.under_way is not None and self.under_way.segment == number:
+            self.removed -= len(self.under_way.lines)
+
     def _position(self) -> tuple[int, int]:
         """Return where to go on. What cannot be read as one is the beginning of all that is there."""
         words = os.read(self._descriptor, 64).split()
@@ -161,7 +204,7 @@ class Spool:
             self._remove(number)
         self._forget()
         for number in self._sizes:
-            self.pending += _count_lines(self._path(number), self._offset if number == self._segment else 0)
+            self._wait(number, _count_lines(self._path(number), self._offset if number == self._segment else 0))
 
     def _forget(self) -> None:
         """Remove segments that were taken whole, and go on to the one after them."""
@@ -178,6 +221,7 @@ class Spool:
         with contextlib.suppress(OSError):
             self._path(number).unlink(missing_ok=True)
         self.used -= self._sizes.pop(number, 0)
+        self.pending -= self._waiting.pop(number, 0)
 
     def _begin_segment(self) -> None:
         self._end_segment()
@@ -198,74 +242,12 @@ class Spool:
         return self._folder / segment_name(number)
 
 
-def take(parent: Path, limit: int, most: int = MAX_FOLDERS) -> Spool:
-    """Return the spool in the first folder below `parent` that no other process uses: `0`, `1` and so on.
-
-    Raises:
-        OSError: it cannot be read or written.
-        FileError: all are in use, or another user could have put something there.
-    """
-    for number in range(most):
-        folder = parent / str(number)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_folder(folder)
-        if (descriptor := _lock(folder)) is not None:
-            return Spool(folder, limit, descriptor)
-    raise FileError(f"holds {most} spools that are in use")
-
-
-def orphans(parent: Path, limit: int) -> Iterator[Spool]:
-    """Yield each spool below `parent` that holds lines and that no process uses any more.
-
-    Raises:
-        OSError: one cannot be read.
-    """
-    # Without locks nobody knows whose they are.
-    for folder in folders(parent) if sys.platform != "win32" else ():
-        if (descriptor := _lock_trusted(folder)) is None:
-            continue
-        spool = Spool(folder, limit, descriptor)
-        if spool.pending:
-            yield spool
-        else:
-            spool.close()
-
-
-def refuse_folder(parent: Path) -> str | None:
-    """Return why spools cannot be kept below `parent`, to go on after its name, or None if they can."""
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Return whether the open file is still the one with this name."""
     try:
-        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_parent(parent)
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except FileError as error:
-        return str(error)
-    except OSError as error:
-        return f"cannot be written: {error.strerror}"
-    return next(
-        (f"holds {folder.name}, which {reason}" for folder in folders(parent) if (reason := refuse_spool(folder))), None
-    )
-
-
-def _lock_trusted(folder: Path) -> int | None:
-    """Return the same as `_lock`, but None also for a folder without lines, and for one that is not to be trusted."""
-    try:
-        check_folder(folder)
-        return _lock(folder) if segments_in(folder) else None
-    except FileError:
-        return None
-
-
-def _lock(folder: Path) -> int | None:
-    """Return the descriptor of the position's file, whose lock it has, or None if another process has it."""
-    descriptor = open_position(folder, create=True)
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-    return descriptor
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _write_all(descriptor: int, text: bytes) -> None:

@@ -233,7 +233,8 @@ class Webhook:
         before, at = self._said_lost
         if lost > before and (not before or now - at > SAY_AGAIN_SECONDS):
             self._said_lost = lost, now
-            self._say("error", "audit events do not reach the webhook: they are lost", lost=lost)
+            why = {reason: count for reason, count in self.lost.items() if count}
+            self._say("error", "audit events do not reach the webhook: they are lost", lost=lost, why=why)
 
     def _say(self, level: str, text: str, **fields: object) -> None:
         say: Callable[..., object] = getattr(self._log, level)
