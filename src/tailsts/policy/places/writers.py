@@ -42,10 +42,9 @@ def _has_writer(path: str) -> bool | None:
 
 
 def _is_remote(descriptor: int) -> bool:
-    try:
-        return is_remote(os.fstat(descriptor).st_dev, _MOUNTS.read_bytes())
-    except OSError:
-        return False
+    # Without /proc, nobody says so.
+    mounts = _MOUNTS.read_bytes() if _MOUNTS.exists() else b""
+    return is_remote(os.fstat(descriptor).st_dev, mounts)
 
 
 def is_remote(device: int, mounts: bytes) -> bool:
